@@ -1,0 +1,1 @@
+"""Backends run or print a `Program`. They never import each other."""

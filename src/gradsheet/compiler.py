@@ -1,0 +1,385 @@
+"""network → `Program`: an ordered list of named quantities, each one formula of earlier ones.
+
+The order is the one in which a teacher writes a sheet: data; then, layer by layer, the weights and the
+forward pass; the loss; the gradients by the chain rule, in which the hidden layers reuse the δ terms of
+the layer behind; last the updates. A backend prints or runs this list; none adds calculus of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from gradsheet import network as net
+from gradsheet.expression import (
+    ONE,
+    Application,
+    Constant,
+    Expression,
+    Reference,
+    add,
+    apply,
+    differentiate,
+    divide,
+    label,
+    multiply,
+    references,
+    square,
+    substitute,
+)
+from gradsheet.network import Network
+
+Role = Literal["data", "parameter", "forward", "loss", "delta", "gradient"]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor of a chain: ``∂E/∂a_o1`` (``of`` E, ``by`` a_o1) and the formula it stands for."""
+
+    of: str
+    by: str
+    expression: Expression
+
+    @property
+    def label(self) -> str:
+        return f"∂{label(self.of)}/∂{label(self.by)}"
+
+
+Chain = tuple[Factor, ...]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A named number: an input with its initial ``value``, or a formula of earlier quantities.
+
+    ``layer`` counts from 0 and is None for data and loss. ``sample`` counts from 1 and is None for what
+    belongs to the whole batch, or where there is only one sample. A δ or a gradient also tells how the
+    chain rule gave its formula: the sum, over ``chains``, of the product of their factors.
+    """
+
+    name: str
+    role: Role
+    expression: Expression | None = None
+    value: float | None = None
+    layer: int | None = None
+    sample: int | None = None
+    chains: tuple[Chain, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name as a sheet prints it, such as ``∂E/∂w5``."""
+        return label(self.name)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a parameter becomes in the next iteration, from the quantities of the one that ends.
+
+    ``expression`` is the rule as it is taught. ``guarded`` is what is run: the same rule, but where
+    the loss has no upper bound the parameter is held once the loss shows that the run has diverged.
+    """
+
+    parameter: str
+    expression: Expression
+    guarded: Expression
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network compiled: inputs, formulas and updates of one training iteration.
+
+    ``learning_rate`` is the name of the one hyper-parameter; it is not among the quantities, because
+    it has one cell for all iterations.
+    """
+
+    network: Network
+    quantities: tuple[Quantity, ...]
+    updates: tuple[Update, ...]
+    learning_rate: str = "learning_rate"
+    loss: str = "E_total"
+
+    def __getitem__(self, name: str) -> Quantity:
+        return self._by_name[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Quantity]:
+        return {quantity.name: quantity for quantity in self.quantities}
+
+    @cached_property
+    def initial(self) -> Mapping[str, float]:
+        """The inputs' values in the first iteration, by name."""
+        return {q.name: q.value for q in self.quantities if q.value is not None}
+
+    def of_role(self, *roles: Role) -> tuple[Quantity, ...]:
+        """The quantities of these roles, in order."""
+        return tuple(quantity for quantity in self.quantities if quantity.role in roles)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The parameters that learning changes, in the order of their gradients."""
+        return tuple(update.parameter for update in self.updates)
+
+    @property
+    def can_diverge(self) -> bool:
+        """False where sigmoid or tanh outputs bound a squared loss, whatever the learning rate."""
+        return _can_diverge(self.network)
+
+
+def gradient_name(parameter: str) -> str:
+    """``dE_dw5`` for ``w5``."""
+    return f"dE_d{parameter}"
+
+
+def compile_network(network: Network) -> Program:
+    """Compile a checked network. Deterministic; the result is frozen."""
+    forward = _Builder(network)
+    forward.add_data()
+    for layer in range(len(network.layers)):
+        forward.add_layer(layer)
+    forward.add_loss()
+    forward.add_gradients()
+    updates = tuple(_gradient_descent(network, name) for name in forward.trained)
+    return Program(network, tuple(forward.quantities.values()), updates)
+
+
+def _gradient_descent(network: Network, parameter: str) -> Update:
+    weight = Reference(parameter)
+    rule = weight - Reference("learning_rate") * Reference(gradient_name(parameter))
+    guarded = apply("hold", Reference("E_total"), rule, weight) if _can_diverge(network) else rule
+    return Update(parameter, rule, guarded)
+
+
+def _can_diverge(network: Network) -> bool:
+    bounded = network.layers[-1].activation in ("sigmoid", "tanh")
+    return not (bounded and network.loss.endswith("squared_error"))
+
+
+class _Builder:
+    """Collects the quantities in order; every method adds one part of the program."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.quantities: dict[str, Quantity] = {}
+        self.weights = net.weight_names(network)
+        self.biases = net.bias_names(network)
+        self.samples = range(1, network.samples + 1)
+        self.losses: list[str] = []  # E1, E2 …: what E_total sums or averages
+        self.loss_of_output: dict[str, str] = {}  # sum of an output neuron → its loss
+        self.users: dict[str, list[str]] = defaultdict(list)  # parameter → the sums it stands in
+        self.definitions: dict[Expression, Expression] = {}  # formula → the quantity that holds it
+
+    def name(self, name: str, sample: int) -> str:
+        return net.of_sample(name, sample, self.network.samples)
+
+    def add(
+        self,
+        name: str,
+        role: Role,
+        content: Expression | float,
+        layer: int | None = None,
+        sample: int | None = None,
+        chains: tuple[Chain, ...] = (),
+    ) -> str:
+        expression = content if isinstance(content, Expression) else None
+        value = None if isinstance(content, Expression) else float(content)
+        if self.network.samples == 1:
+            sample = None
+        self.quantities[name] = Quantity(name, role, expression, value, layer, sample, chains)
+        if isinstance(expression, Application):
+            self.definitions.setdefault(expression, Reference(name))
+        return name
+
+    # ------------------------------------------------------------ data and forward pass
+
+    def add_data(self) -> None:
+        for sample, row in zip(self.samples, self.network.targets, strict=True):
+            for k, value in enumerate(row, 1):
+                self.add(self.name(net.target_name(k), sample), "data", value, sample=sample)
+            for k, value in enumerate(self.network.inputs[sample - 1], 1):
+                self.add(self.name(net.input_name(k), sample), "data", value, sample=sample)
+
+    def add_layer(self, layer: int) -> None:
+        spec = self.network.layers[layer]
+        for names, values in zip(self.weights[layer], spec.weights, strict=True):
+            for name, value in zip(names, values, strict=True):
+                self.add(name, "parameter", value, layer)
+        for name, value in zip(dict.fromkeys(self.biases[layer]), spec.biases, strict=True):
+            self.add(name, "parameter", value, layer)
+        for sample in self.samples:
+            sources = [Reference(name) for name in self.layer_inputs(layer, sample)]
+            for k, weights in enumerate(self.weights[layer]):
+                terms: list[Expression] = [
+                    Reference(weight) * source for weight, source in zip(weights, sources, strict=True)
+                ]
+                if self.biases[layer]:
+                    terms.append(Reference(self.biases[layer][k]))
+                total = self.name(net.sum_name(self.network, layer, k + 1), sample)
+                self.add(total, "forward", add(*terms), layer, sample)
+                for parameter in (*weights, *self.biases[layer][k : k + 1]):
+                    self.users[parameter].append(total)
+                output = self.name(net.activation_name(self.network, layer, k + 1), sample)
+                if output != total:
+                    self.add(output, "forward", apply(spec.activation, Reference(total)), layer, sample)
+
+    def layer_inputs(self, layer: int, sample: int) -> list[str]:
+        if layer == 0:
+            names = [net.input_name(k) for k in range(1, self.network.sizes[0] + 1)]
+        else:
+            count = self.network.layers[layer - 1].neurons
+            names = [net.activation_name(self.network, layer - 1, k) for k in range(1, count + 1)]
+        return [self.name(name, sample) for name in names]
+
+    # ------------------------------------------------------------ loss
+
+    def add_loss(self) -> None:
+        for sample in self.samples:
+            if self.network.loss == "softmax_cross_entropy":
+                self.add_softmax_cross_entropy(sample)
+            else:
+                self.add_loss_per_output(sample)
+        total = add(*map(Reference, self.losses))
+        if self.network.loss != "half_squared_error":
+            total = divide(total, Constant(float(len(self.losses))))
+        self.add("E_total", "loss", total)
+
+    def add_loss_per_output(self, sample: int) -> None:
+        last = len(self.network.layers) - 1
+        for k in range(1, self.network.sizes[-1] + 1):
+            target = Reference(self.name(net.target_name(k), sample))
+            total = Reference(self.name(net.sum_name(self.network, last, k), sample))
+            output = Reference(self.name(net.activation_name(self.network, last, k), sample))
+            if self.network.loss == "half_squared_error":
+                formula = 0.5 * square(target - output)
+            elif self.network.loss == "mean_squared_error":
+                formula = square(target - output)
+            else:
+                # −t·ln(a) − (1−t)·ln(1−a) for a = σ(o), in the form that cannot overflow
+                formula = apply("softplus", total) - target * total
+            name = self.add(self.name(f"E{k}", sample), "loss", formula, sample=sample)
+            self.losses.append(name)
+            self.loss_of_output[total.name] = name
+
+    def add_softmax_cross_entropy(self, sample: int) -> None:
+        last = len(self.network.layers) - 1
+        count = self.network.sizes[-1]
+        outputs = [self.name(net.sum_name(self.network, last, k), sample) for k in range(1, count + 1)]
+        targets = [self.name(net.target_name(k), sample) for k in range(1, count + 1)]
+
+        def forward(name: str, formula: Expression) -> Reference:
+            return Reference(self.add(self.name(name, sample), "forward", formula, last, sample))
+
+        largest = forward("m", apply("detached_max", *map(Reference, outputs)))
+        powers = [
+            forward(f"e{k}", apply("exp", Reference(output) - largest))
+            for k, output in enumerate(outputs, 1)
+        ]
+        total = forward("Z", add(*powers))
+        for k, power in enumerate(powers, 1):
+            forward(f"p{k}", power / total)
+        chosen = add(
+            *(
+                Reference(target) * (Reference(output) - largest)
+                for target, output in zip(targets, outputs, strict=True)
+            )
+        )
+        loss = apply("log", total) - chosen
+        name = self.add(self.name("E", sample), "loss", loss, sample=sample)
+        self.losses.append(name)
+        self.loss_of_output.update(dict.fromkeys(outputs, name))
+
+    # ------------------------------------------------------------ gradients
+
+    @property
+    def trained(self) -> list[str]:
+        """Weights and trained biases in the order of the columns: by layer, weights first."""
+        return [
+            name
+            for layer, spec in enumerate(self.network.layers)
+            for name in (
+                *(name for row in self.weights[layer] for name in row),
+                *(dict.fromkeys(self.biases[layer]) if spec.train_biases else ()),
+            )
+        ]
+
+    def add_gradients(self) -> None:
+        for layer in reversed(range(len(self.network.layers))):
+            for sample in self.samples:
+                for k in range(1, self.network.layers[layer].neurons + 1):
+                    self.add_delta(layer, k, sample)
+        for name in self.trained:
+            self.add_gradient(name)
+
+    def add_delta(self, layer: int, neuron: int, sample: int) -> None:
+        """δ of a neuron is ∂E/∂(its sum): what all gradients of its weights share."""
+        total = self.name(net.sum_name(self.network, layer, neuron), sample)
+        output = self.name(net.activation_name(self.network, layer, neuron), sample)
+        if layer == len(self.network.layers) - 1:
+            loss = self.loss_of_output[total]
+            reached = output if self.depends(loss, output) else total
+            slope = self.scaled(self.derivative(loss, reached), self.derivative("E_total", loss))
+            chain = [Factor("E", reached, slope)]
+        else:
+            reached = output
+            paths = [
+                Reference(delta) * self.derivative(follower, output)
+                for follower, delta in self.followers(layer, sample)
+            ]
+            chain = [Factor("E", reached, add(*paths))]
+        if reached != total:
+            chain.append(Factor(reached, total, self.derivative(reached, total)))
+        formula = self.known(multiply(*(factor.expression for factor in chain)))
+        self.add(f"delta_{total}", "delta", formula, layer, sample, chains=(tuple(chain),))
+
+    def followers(self, layer: int, sample: int) -> Iterable[tuple[str, str]]:
+        """The sums of the next layer and their δ, which exist already."""
+        for k in range(1, self.network.layers[layer + 1].neurons + 1):
+            total = self.name(net.sum_name(self.network, layer + 1, k), sample)
+            yield total, f"delta_{total}"
+
+    def add_gradient(self, parameter: str) -> None:
+        """∂E/∂w adds up, over the neurons and samples that use w, δ · ∂(sum)/∂w."""
+        layer = self.quantities[parameter].layer
+        chains = tuple(
+            (
+                Factor("E", user, Reference(f"delta_{user}")),
+                Factor(user, parameter, self.derivative(user, parameter)),
+            )
+            for user in self.users[parameter]
+        )
+        formula = add(*(multiply(*(factor.expression for factor in chain)) for chain in chains))
+        self.add(gradient_name(parameter), "gradient", formula, layer, chains=chains)
+
+    def depends(self, name: str, other: str) -> bool:
+        expression = self.quantities[name].expression
+        return expression is not None and other in references(expression)
+
+    def derivative(self, name: str, by: str) -> Expression:
+        """d(name)/d(by), through the helper quantities between them where there are any."""
+        expression = self.quantities[name].expression
+        if name == by:
+            return ONE
+        if expression is None:
+            return Constant(0.0)
+        paths = [
+            multiply(differentiate(expression, between, Reference(name)), self.derivative(between, by))
+            for between in dict.fromkeys(references(expression))
+        ]
+        return self.known(add(*paths))
+
+    def known(self, expression: Expression) -> Expression:
+        """The expression with every part that a quantity already holds replaced by its name."""
+        return substitute(expression, self.definitions)
+
+    @staticmethod
+    def scaled(expression: Expression, share: Expression) -> Expression:
+        """``expression`` times a share 1 or 1/N; (a − t)/N reads better than 1/N·(a − t)."""
+        match share:
+            case Application("divide", (numerator, denominator)):
+                return divide(multiply(numerator, expression), denominator)
+        return multiply(share, expression)

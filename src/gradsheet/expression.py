@@ -1,0 +1,485 @@
+"""Scalar expressions: a small tree, and for every operation its value and its derivative side by side.
+
+An expression is a `Constant`, a `Reference` to a named quantity, or an `Application` of an operation.
+Order and grouping of terms stay as they were written, because a reader will meet them in a sheet and
+in a derivation. Building is done with the ordinary operators and the functions of this module; only
+what a teacher would leave out on paper (a term 0, a factor 1, a double minus) is left out here.
+
+>>> h1 = Reference("w1") * Reference("i1") + Reference("w2") * Reference("i2")
+>>> print(h1)
+w1·i1 + w2·i2
+>>> print(differentiate(h1, "w2"))
+i2
+>>> print(differentiate(apply("sigmoid", Reference("h1")), "h1", Reference("a_h1")))
+a_h1·(1 − a_h1)
+
+Values are NumPy float64 scalars or arrays, so one call evaluates many learning rates at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+EXPONENT_LIMIT = 700
+"""EXP overflows float64 beyond 709; a sheet would show an error, so a sigmoid stops here."""
+
+DIVERGENCE_LIMIT = 1e15
+"""A run whose loss reaches this has diverged: its weights are held, so that no cell overflows."""
+
+
+class Expression:
+    """Base of the three kinds of node. Immutable, compared by structure."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Expression | float) -> Expression:
+        return add(self, _expression(other))
+
+    def __radd__(self, other: float) -> Expression:
+        return add(_expression(other), self)
+
+    def __sub__(self, other: Expression | float) -> Expression:
+        return subtract(self, _expression(other))
+
+    def __rsub__(self, other: float) -> Expression:
+        return subtract(_expression(other), self)
+
+    def __mul__(self, other: Expression | float) -> Expression:
+        return multiply(self, _expression(other))
+
+    def __rmul__(self, other: float) -> Expression:
+        return multiply(_expression(other), self)
+
+    def __truediv__(self, other: Expression | float) -> Expression:
+        return divide(self, _expression(other))
+
+    def __rtruediv__(self, other: float) -> Expression:
+        return divide(_expression(other), self)
+
+    def __neg__(self) -> Expression:
+        return negate(self)
+
+    def __str__(self) -> str:
+        return render(self, TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Expression):
+    """A number that belongs to the formula itself, such as the ½ of a half squared error."""
+
+    value: float
+    __str__ = Expression.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Reference(Expression):
+    """The value of a named quantity, such as ``w5``."""
+
+    name: str
+    __str__ = Expression.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Application(Expression):
+    """An operation, by its name in `OPERATIONS`, applied to its arguments."""
+
+    operation: str
+    arguments: tuple[Expression, ...]
+    __str__ = Expression.__str__
+
+
+ZERO = Constant(0.0)
+ONE = Constant(1.0)
+
+
+class Operation(NamedTuple):
+    """What an operation does: its value, and its partial derivative with respect to each argument.
+
+    ``value`` takes and returns float64 scalars or arrays of one shape. ``derivative`` takes the
+    arguments and the result as expressions, and returns one expression per argument.
+    """
+
+    value: Callable[..., Any]
+    derivative: Callable[[tuple[Expression, ...], Expression], tuple[Expression, ...]]
+
+
+def _sum(*terms: Any) -> Any:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _product(*factors: Any) -> Any:
+    total = factors[0]
+    for factor in factors[1:]:
+        total = total * factor
+    return total
+
+
+def _largest(*values: Any) -> Any:
+    largest = values[0]
+    for value in values[1:]:
+        largest = np.maximum(largest, value)
+    return largest
+
+
+def _product_derivative(arguments: tuple[Expression, ...], _: Expression) -> tuple[Expression, ...]:
+    others = (arguments[:k] + arguments[k + 1 :] for k in range(len(arguments)))
+    return tuple(multiply(*factors) for factors in others)
+
+
+LEAKY_SLOPE = 0.01
+"""Slope of the leaky ReLU for negative sums; the default of PyTorch."""
+
+# Ties follow PyTorch: the derivative of ReLU at 0 is 0, that of leaky ReLU at 0 is its slope.
+OPERATIONS: Mapping[str, Operation] = {
+    "add": Operation(
+        value=_sum,
+        derivative=lambda x, y: tuple(ONE for _ in x),
+    ),
+    "subtract": Operation(
+        value=lambda a, b: a - b,
+        derivative=lambda x, y: (ONE, Constant(-1.0)),
+    ),
+    "multiply": Operation(
+        value=_product,
+        derivative=_product_derivative,
+    ),
+    "divide": Operation(
+        value=lambda a, b: a / b,
+        derivative=lambda x, y: (1 / x[1], -(x[0] / square(x[1]))),
+    ),
+    "negate": Operation(
+        value=lambda a: -a,
+        derivative=lambda x, y: (Constant(-1.0),),
+    ),
+    "square": Operation(
+        value=lambda a: a * a,
+        derivative=lambda x, y: (2 * x[0],),
+    ),
+    "exp": Operation(
+        value=np.exp,
+        derivative=lambda x, y: (y,),
+    ),
+    "log": Operation(
+        value=np.log,
+        derivative=lambda x, y: (1 / x[0],),
+    ),
+    "sigmoid": Operation(
+        value=lambda a: 1 / (1 + np.exp(-np.maximum(a, -EXPONENT_LIMIT))),
+        derivative=lambda x, y: (y * (1 - y),),
+    ),
+    "tanh": Operation(
+        value=np.tanh,
+        derivative=lambda x, y: (1 - square(y),),
+    ),
+    "relu": Operation(
+        value=lambda a: np.maximum(a, 0.0),
+        derivative=lambda x, y: (apply("step", x[0]),),
+    ),
+    "step": Operation(  # 1 where the argument is positive, else 0
+        value=lambda a: np.where(a > 0, 1.0, 0.0),
+        derivative=lambda x, y: (ZERO,),
+    ),
+    "leaky_relu": Operation(
+        value=lambda a: np.where(a > 0, a, LEAKY_SLOPE * a),
+        derivative=lambda x, y: (apply("leaky_step", x[0]),),
+    ),
+    "leaky_step": Operation(  # 1 where the argument is positive, else the slope
+        value=lambda a: np.where(a > 0, 1.0, LEAKY_SLOPE),
+        derivative=lambda x, y: (ZERO,),
+    ),
+    "softplus": Operation(  # ln(1 + eˣ), written so that it cannot overflow
+        value=lambda a: np.maximum(a, 0.0) + np.log(1 + np.exp(-np.abs(a))),
+        derivative=lambda x, y: (apply("sigmoid", x[0]),),
+    ),
+    # ``hold(x, new, old)`` is new while x is below the limit; old from there on, and where x is not
+    # a number.
+    "hold": Operation(
+        value=lambda x, new, old: np.where(x < DIVERGENCE_LIMIT, new, old),
+        derivative=lambda x, y: (
+            ZERO,
+            apply("hold", x[0], ONE, ZERO),
+            apply("hold", x[0], ZERO, ONE),
+        ),
+    ),
+    # The guard of a softmax, subtracted from every exponent so that none overflows. No result
+    # depends on it, so it counts as a constant (what autograd libraries call "detached").
+    "detached_max": Operation(
+        value=_largest,
+        derivative=lambda x, y: tuple(ZERO for _ in x),
+    ),
+}
+
+
+def _expression(value: Expression | float) -> Expression:
+    return value if isinstance(value, Expression) else Constant(float(value))
+
+
+def apply(operation: str, *arguments: Expression) -> Expression:
+    """Apply an operation of `OPERATIONS` as it stands, nothing left out."""
+    return Application(operation, arguments)
+
+
+def _parts(expression: Expression, operation: str) -> tuple[Expression, ...]:
+    """The arguments of ``expression`` where it is that operation, else the expression alone."""
+    if isinstance(expression, Application) and expression.operation == operation:
+        return expression.arguments
+    return (expression,)
+
+
+def add(*terms: Expression) -> Expression:
+    """The sum of the terms, zeros left out, a negative term written as a subtraction."""
+    kept: list[Expression] = []
+    for term in terms:
+        for part in _parts(term, "add"):
+            match part:
+                case Application("negate", (inner,)) if kept:
+                    kept = [subtract(_sum_of(kept), inner)]
+                case _ if part != ZERO:
+                    kept.append(part)
+    return _sum_of(kept)
+
+
+def _sum_of(terms: list[Expression]) -> Expression:
+    if len(terms) > 1:
+        return Application("add", tuple(terms))
+    return terms[0] if terms else ZERO
+
+
+def subtract(left: Expression, right: Expression) -> Expression:
+    """``left − right``."""
+    if right == ZERO:
+        return left
+    if left == ZERO:
+        return negate(right)
+    return Application("subtract", (left, right))
+
+
+def negate(expression: Expression) -> Expression:
+    """``−expression``; a difference is turned round instead, as one would on paper."""
+    match expression:
+        case Constant(value):
+            return Constant(-value)
+        case Application("negate", (inner,)):
+            return inner
+        case Application("subtract", (left, right)):
+            return Application("subtract", (right, left))
+    return Application("negate", (expression,))
+
+
+def multiply(*factors: Expression) -> Expression:
+    """The product of the factors, numbers collected in front, factors 1 left out."""
+    number = 1.0
+    kept: list[Expression] = []
+    for factor in factors:
+        for part in _parts(factor, "multiply"):
+            if isinstance(part, Constant):
+                number *= part.value
+            elif isinstance(part, Application) and part.operation == "negate":
+                number = -number
+                kept.append(part.arguments[0])
+            else:
+                kept.append(part)
+    if number == 0.0:
+        return ZERO
+    if not kept:
+        return Constant(number)
+    if number < 0 and (turned := _first_difference(kept)) is not None:
+        kept[turned] = negate(kept[turned])
+        number = -number
+    # 1/Z · e  is written  e/Z
+    match kept[0]:
+        case Application("divide", (Constant(1.0), denominator)) if len(kept) > 1:
+            return divide(multiply(Constant(number), *kept[1:]), denominator)
+        case Application("divide", (numerator, denominator)) if number != 1.0:
+            kept[0] = divide(multiply(Constant(number), numerator), denominator)
+            number = 1.0
+    if number == -1.0:
+        return negate(multiply(*kept))
+    if number != 1.0:
+        kept.insert(0, Constant(number))
+    return kept[0] if len(kept) == 1 else Application("multiply", tuple(kept))
+
+
+def _first_difference(factors: list[Expression]) -> int | None:
+    for position, factor in enumerate(factors):
+        if isinstance(factor, Application) and factor.operation == "subtract":
+            return position
+    return None
+
+
+def divide(numerator: Expression, denominator: Expression) -> Expression:
+    """``numerator / denominator``, whole numbers that cancel are cancelled."""
+    if denominator == ONE or numerator == ZERO:
+        return numerator
+    if isinstance(denominator, Constant):
+        front, *rest = _parts(numerator, "multiply")
+        if isinstance(front, Constant):
+            ratio, inverse = front.value / denominator.value, denominator.value / front.value
+            if ratio == round(ratio):
+                return multiply(Constant(ratio), *rest)
+            if inverse == round(inverse) and front != ONE and rest:
+                return divide(multiply(*rest), Constant(inverse))
+    return Application("divide", (numerator, denominator))
+
+
+def square(expression: Expression) -> Expression:
+    """``expression²``."""
+    return Application("square", (expression,))
+
+
+def references(expression: Expression) -> Iterator[str]:
+    """The names an expression refers to, in the order of reading, repeats included."""
+    match expression:
+        case Reference(name):
+            yield name
+        case Application(_, arguments):
+            for argument in arguments:
+                yield from references(argument)
+
+
+def substitute(expression: Expression, known: Mapping[Expression, Expression]) -> Expression:
+    """Replace every subexpression that is a key of ``known``, largest first."""
+    if expression in known:
+        return known[expression]
+    if isinstance(expression, Application):
+        arguments = tuple(substitute(argument, known) for argument in expression.arguments)
+        return Application(expression.operation, arguments)
+    return expression
+
+
+def differentiate(expression: Expression, name: str, result: Expression | None = None) -> Expression:
+    """The partial derivative of ``expression`` with respect to the quantity ``name``.
+
+    All other names count as constants. ``result`` names the value of the whole expression where a
+    quantity holds it, so that σ′ is written a·(1 − a) and not with σ spelled out again.
+    """
+    match expression:
+        case Reference(other):
+            return ONE if other == name else ZERO
+        case Application(operation, arguments):
+            partials = OPERATIONS[operation].derivative(arguments, result or expression)
+            return add(
+                *(
+                    multiply(partial, differentiate(argument, name))
+                    for partial, argument in zip(partials, arguments, strict=True)
+                    if name in references(argument)
+                )
+            )
+    return ZERO
+
+
+def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
+    """The value of ``expression``; ``values`` holds a float64 scalar or array for every name."""
+    match expression:
+        case Constant(value):
+            return np.float64(value)
+        case Reference(name):
+            return values[name]
+        case Application(operation, arguments):
+            return OPERATIONS[operation].value(*(evaluate(argument, values) for argument in arguments))
+    raise TypeError(f"not an expression: {expression!r}")
+
+
+# ---------------------------------------------------------------- printing
+
+SUM, PRODUCT, POWER, ATOM = range(1, 5)
+"""How tightly a printed form holds together: what is looser than its place gets brackets."""
+
+
+class Form(NamedTuple):
+    """How one operation is printed.
+
+    ``template`` holds ``{0}``, ``{1}`` … for the operands, or ``{*}`` for all of them with
+    ``separator`` between. ``binds`` is how tightly the whole holds together, ``needs`` how tightly
+    each operand must (the last one holds for all further operands).
+    """
+
+    template: str
+    binds: int
+    needs: tuple[int, ...] = (SUM,)
+    separator: str = ", "
+
+
+class Notation(NamedTuple):
+    """All that a printing backend has to say: names, numbers, brackets, and a form per operation."""
+
+    reference: Callable[[str], str]
+    constant: Callable[[float], str]
+    brackets: str
+    forms: Mapping[str, Form]
+
+
+def render(expression: Expression, notation: Notation) -> str:
+    """Print an expression in a notation, with the brackets it needs and no more."""
+    return _render(expression, notation)[0]
+
+
+def _render(expression: Expression, notation: Notation) -> tuple[str, int]:
+    match expression:
+        case Constant(value):
+            return notation.constant(value), ATOM if value >= 0 else SUM
+        case Reference(name):
+            return notation.reference(name), ATOM
+        case Application(operation, arguments):
+            form = notation.forms[operation]
+            operands = []
+            for position, argument in enumerate(arguments):
+                text, binds = _render(argument, notation)
+                needed = form.needs[min(position, len(form.needs) - 1)]
+                operands.append(text if binds >= needed else notation.brackets.format(text))
+            if "{*}" in form.template:
+                return form.template.replace("{*}", form.separator.join(operands)), form.binds
+            return form.template.format(*operands), form.binds
+    raise TypeError(f"not an expression: {expression!r}")
+
+
+@cache
+def label(name: str) -> str:
+    """A name as a sheet prints it: ``dE_dw5`` → ``∂E/∂w5``, ``delta_h1`` → ``δ_h1``."""
+    if name == "learning_rate":
+        return "η"
+    if name.startswith("dE_d"):
+        return "∂E/∂" + name.removeprefix("dE_d")
+    return name.replace("delta_", "δ_")
+
+
+def format_number(value: float) -> str:
+    """A number as short as it can be without losing a digit: 0.5, 2, 1e-07."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+TEXT = Notation(
+    reference=label,
+    constant=lambda value: "½" if value == 0.5 else format_number(value),
+    brackets="({})",
+    forms={
+        "add": Form("{*}", SUM, (SUM,), " + "),
+        "subtract": Form("{0} − {1}", SUM, (SUM, PRODUCT)),
+        "multiply": Form("{*}", PRODUCT, (PRODUCT, POWER), "·"),
+        "divide": Form("{0}/{1}", PRODUCT, (PRODUCT, POWER)),
+        "negate": Form("−{0}", SUM, (PRODUCT,)),
+        "square": Form("{0}²", POWER, (ATOM,)),
+        "exp": Form("exp({0})", ATOM),
+        "log": Form("ln({0})", ATOM),
+        "sigmoid": Form("σ({0})", ATOM),
+        "tanh": Form("tanh({0})", ATOM),
+        "relu": Form("max(0, {0})", ATOM),
+        "step": Form("[{0} > 0]", ATOM),
+        "leaky_relu": Form(f"max({LEAKY_SLOPE}·{{0}}, {{0}})", ATOM, (POWER,)),
+        "leaky_step": Form(f"(1 if {{0}} > 0 else {LEAKY_SLOPE})", ATOM),
+        "softplus": Form("ln(1 + exp({0}))", ATOM),
+        "detached_max": Form("max({*})", ATOM),
+        "hold": Form(f"({{1}} while {{0}} < {DIVERGENCE_LIMIT:g}, else {{2}})", ATOM),
+    },
+)
+"""Plain text, for the words over a column and for error messages."""

@@ -1,0 +1,551 @@
+"""What a user writes: layers, activations, loss, samples, initial weights. Checked here; no calculus.
+
+A `Network` is built from plain numbers, from a TOML file (`load`) or from TOML text (`parse`), and is
+complete and valid once it exists. Everything it holds is immutable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from gradsheet.errors import InputError, NetworkError
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "identity")
+LOSSES = (
+    "half_squared_error",
+    "mean_squared_error",
+    "binary_cross_entropy",
+    "softmax_cross_entropy",
+)
+MAGNITUDE_LIMIT = 1e6
+"""Largest number a network may hold: beyond it, squares and products overflow in a sheet."""
+
+BiasKind = Literal["neuron", "shared"]
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One dense layer: ``activation(weights · input + biases)``.
+
+    ``weights`` has one row per neuron and one column per input. ``biases`` is empty for a layer
+    without biases, has one value per neuron, or, where ``shared_bias`` is set, the one value that
+    all neurons of the layer share. ``train_biases`` false keeps the biases as they are. Lists and
+    NumPy arrays are taken as well, and kept as tuples.
+
+    Raises `NetworkError` when anything does not fit.
+    """
+
+    activation: str
+    weights: Matrix
+    biases: tuple[float, ...] = ()
+    shared_bias: bool = False
+    train_biases: bool = True
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise NetworkError(
+                f"activation: {self.activation!r} is not known; use one of {', '.join(ACTIVATIONS)}"
+            )
+        object.__setattr__(self, "weights", _matrix(self.weights, "weights"))
+        object.__setattr__(self, "biases", _row(self.biases, "biases"))
+        _check_widths(self.weights, "weights", self.fan_in, "as in its first row")
+        allowed = (1,) if self.shared_bias else (0, self.neurons)
+        if len(self.biases) not in allowed:
+            raise NetworkError(
+                f"biases: has {len(self.biases)} values for {self.neurons} neurons; give "
+                + ("exactly the one that is shared" if self.shared_bias else "one per neuron")
+            )
+
+    @property
+    def neurons(self) -> int:
+        return len(self.weights)
+
+    @property
+    def fan_in(self) -> int:
+        return len(self.weights[0])
+
+
+@dataclass(frozen=True)
+class Network:
+    """A small dense network with its samples, its loss and its learning rate.
+
+    ``inputs`` is (samples × inputs), ``targets`` (samples × outputs); for the softmax cross-entropy a
+    row of targets is a distribution over the classes. The gradient is that of the whole batch.
+    ``seed`` names the seed from which missing weights were drawn, or is None when all were given.
+
+    Raises `NetworkError` when anything does not fit.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    loss: str
+    inputs: Matrix
+    targets: Matrix
+    learning_rate: float = 0.5
+    description: str = ""
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("layers", "input_names", "output_names"):
+            object.__setattr__(self, key, tuple(getattr(self, key)))
+        for key in ("inputs", "targets"):
+            object.__setattr__(self, key, _matrix(getattr(self, key), key))
+        _check(self)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of inputs, then neurons of every layer: (2, 2, 2) for the course's network."""
+        return (self.layers[0].fan_in, *(layer.neurons for layer in self.layers))
+
+    @property
+    def architecture(self) -> str:
+        """The sizes as people write them: ``2-2-2``."""
+        return "-".join(map(str, self.sizes))
+
+    @property
+    def samples(self) -> int:
+        return len(self.inputs)
+
+    def redrawn(self, seed: int) -> Network:
+        """The same network with all weights and trained biases drawn anew from ``seed``."""
+        generator = random.Random(seed)
+        layers = []
+        for layer in self.layers:
+            weights, biases = _draw(generator, layer.neurons, layer.fan_in, len(layer.biases))
+            kept = layer.biases if not layer.train_biases else biases
+            layers.append(replace(layer, weights=weights, biases=kept))
+        return replace(self, layers=tuple(layers), seed=seed)
+
+
+# ---------------------------------------------------------------- names
+
+
+def input_name(index: int) -> str:
+    """``i1`` is the first input; indices count from 1, as on paper."""
+    return f"i{index}"
+
+
+def target_name(index: int) -> str:
+    """``t1`` is the target of the first output."""
+    return f"t{index}"
+
+
+def sum_name(network: Network, layer: int, neuron: int) -> str:
+    """The weighted sum of a neuron: ``h1`` (``h2_1`` with several hidden layers) or ``o1``."""
+    if layer == len(network.layers) - 1:
+        return f"o{neuron}"
+    if len(network.layers) > 2:
+        return f"h{layer + 1}_{neuron}"
+    return f"h{neuron}"
+
+
+def activation_name(network: Network, layer: int, neuron: int) -> str:
+    """A neuron's output: ``a_h1``; the sum itself where the activation is the identity."""
+    name = sum_name(network, layer, neuron)
+    return name if network.layers[layer].activation == "identity" else f"a_{name}"
+
+
+def of_sample(name: str, sample: int, samples: int) -> str:
+    """``h1`` where there is one sample, ``h1[2]`` for the second of several."""
+    return name if samples == 1 else f"{name}[{sample}]"
+
+
+def weight_names(network: Network) -> list[list[list[str]]]:
+    """Names by layer, neuron and input, numbered through the network: w1, w2, …"""
+    names, number = [], 0
+    for layer in network.layers:
+        rows = []
+        for _ in range(layer.neurons):
+            rows.append([f"w{number + k}" for k in range(1, layer.fan_in + 1)])
+            number += layer.fan_in
+        names.append(rows)
+    return names
+
+
+def bias_names(network: Network) -> list[list[str]]:
+    """Names by layer and neuron: b1, b2, …; neurons that share a bias share its name."""
+    names, number = [], 0
+    for layer in network.layers:
+        count = len(layer.biases)
+        own = [f"b{number + k}" for k in range(1, count + 1)]
+        names.append(own * layer.neurons if layer.shared_bias else own)
+        number += count
+    return names
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _check(network: Network) -> None:
+    _check_text(network.name, "name")
+    if not network.name.strip():
+        raise NetworkError("name: is empty; give the network a name, such as name = 'my network'")
+    _check_text(network.description, "description")
+    if network.loss not in LOSSES:
+        raise NetworkError(f"loss: {network.loss!r} is not known; use one of {', '.join(LOSSES)}")
+    if not network.layers:
+        raise NetworkError("layers: there is none; give at least the output layer")
+    if _number(network.learning_rate, "learning_rate") <= 0:
+        raise NetworkError(
+            f"learning_rate: {network.learning_rate!r} must be greater than 0, or nothing is learnt"
+        )
+    for number, (before, layer) in enumerate(pairwise(network.layers), 2):
+        where = f"layers[{number}].weights"
+        _check_widths(layer.weights, where, before.neurons, "one per neuron of the layer before")
+    first, last = network.layers[0], network.layers[-1]
+    _check_widths(network.inputs, "inputs", first.fan_in, "one per input")
+    _check_widths(network.targets, "targets", last.neurons, "one per neuron of the last layer")
+    if len(network.inputs) != len(network.targets):
+        raise NetworkError(
+            f"targets: {len(network.targets)} rows for {len(network.inputs)} rows of inputs; "
+            "give one row of targets per sample"
+        )
+    _check_loss(network)
+    _check_names(network)
+
+
+def _check_loss(network: Network) -> None:
+    last = network.layers[-1]
+    if network.loss == "binary_cross_entropy":
+        if last.activation != "sigmoid":
+            raise NetworkError(
+                f"loss: binary_cross_entropy needs outputs between 0 and 1, but the last layer's "
+                f"activation is {last.activation!r}; make it 'sigmoid'"
+            )
+        for number, row in enumerate(network.targets, 1):
+            if not all(0 <= value <= 1 for value in row):
+                raise NetworkError(
+                    f"targets: row {number} is {list(row)}, but binary_cross_entropy needs "
+                    "targets between 0 and 1"
+                )
+    if network.loss == "softmax_cross_entropy":
+        if last.activation != "identity":
+            raise NetworkError(
+                "loss: softmax_cross_entropy applies the softmax itself, but the last layer's "
+                f"activation is {last.activation!r}; make it 'identity'"
+            )
+        if last.neurons < 2:
+            raise NetworkError(
+                "loss: softmax_cross_entropy needs at least 2 outputs, one per class; "
+                "for one output use binary_cross_entropy"
+            )
+        for number, row in enumerate(network.targets, 1):
+            if abs(sum(row) - 1) > 1e-9 or min(row) < 0:
+                raise NetworkError(
+                    f"targets: row {number} is {list(row)}, but softmax_cross_entropy needs "
+                    "shares that are not negative and sum to 1 (or class numbers from 0)"
+                )
+
+
+def _check_names(network: Network) -> None:
+    taken: dict[str, str] = {}
+    counts = (
+        ("input_names", network.input_names, network.layers[0].fan_in),
+        ("output_names", network.output_names, network.layers[-1].neurons),
+    )
+    reserved = re.compile(r"(η|learning_rate|iteration|E_total|(a_)?[hiotwbEepmZ]\d*(_\d+)?)")
+    for key, names, wanted in counts:
+        if names and len(names) != wanted:
+            raise NetworkError(f"{key}: has {len(names)} names, but {wanted} are needed")
+        for name in names:
+            _check_text(name, key)
+            if not name.strip():
+                raise NetworkError(f"{key}: a name is empty; give every name some letters")
+            if name in taken:
+                raise NetworkError(
+                    f"{key}: {name!r} clashes with a name in {taken[name]}; make the names differ"
+                )
+            if reserved.fullmatch(name):
+                raise NetworkError(
+                    f"{key}: {name!r} clashes with a quantity of the network; use a plain word"
+                )
+            taken[name] = key
+
+
+def _check_text(value: object, where: str) -> None:
+    if not isinstance(value, str):
+        raise NetworkError(f"{where}: {value!r} is not text; put it in quotes")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise NetworkError(f"{where}: {value!r} holds a control character or a line break; remove it")
+    if len(value) > 1000:
+        raise NetworkError(f"{where}: has {len(value)} characters; use at most 1000")
+
+
+def _check_widths(matrix: Matrix, where: str, columns: int, reason: str) -> None:
+    for number, row in enumerate(matrix, 1):
+        if len(row) != columns:
+            raise NetworkError(
+                f"{where}: row {number} has {len(row)} values, but {columns} are needed, {reason}"
+            )
+
+
+def _matrix(value: Any, where: str) -> Matrix:
+    rows = _sequence(value, where, "a list of rows, such as [[0.1, 0.2]]")
+    if not rows:
+        raise NetworkError(f"{where}: is empty; give at least one row, such as [[0.1, 0.2]]")
+    matrix = tuple(_row(row, f"{where}: row {number}") for number, row in enumerate(rows, 1))
+    if not matrix[0]:
+        raise NetworkError(f"{where}: row 1 is empty; give at least one number")
+    return matrix
+
+
+def _row(value: Any, where: str) -> tuple[float, ...]:
+    entries = _sequence(value, where, "a list of numbers, such as [0.1, 0.2]")
+    return tuple(_number(entry, where) for entry in entries)
+
+
+def _sequence(value: Any, where: str, wanted: str) -> list[Any] | tuple[Any, ...]:
+    if hasattr(value, "tolist"):  # a NumPy array or a tensor
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        raise NetworkError(f"{where}: {value!r} must be {wanted}")
+    return value
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NetworkError(f"{where}: {value!r} is not a number; give one such as 0.5")
+    if value != value or value in (math.inf, -math.inf):
+        raise NetworkError(f"{where}: {value!r} is missing or not finite; give a number")
+    if abs(value) > MAGNITUDE_LIMIT:
+        raise NetworkError(
+            f"{where}: {value!r} is beyond ±{MAGNITUDE_LIMIT:g}, where a sheet overflows; rescale it"
+        )
+    return float(value)
+
+
+# ---------------------------------------------------------------- drawing weights
+
+
+def _draw(
+    generator: random.Random, neurons: int, fan_in: int, biases: int
+) -> tuple[Matrix, tuple[float, ...]]:
+    """Uniform in ±1/√fan_in, PyTorch's default for a linear layer; 4 decimals, as a sheet shows."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def value() -> float:
+        return round(generator.uniform(-bound, bound), 4)
+
+    weights = tuple(tuple(value() for _ in range(fan_in)) for _ in range(neurons))
+    return weights, tuple(value() for _ in range(biases))
+
+
+# ---------------------------------------------------------------- TOML
+
+_NETWORK_KEYS = [
+    "name",
+    "description",
+    "loss",
+    "learning_rate",
+    "seed",
+    "inputs",
+    "targets",
+    "input_names",
+    "output_names",
+    "layers",
+]
+_LAYER_KEYS = ("neurons", "activation", "weights", "biases", "shared_bias", "train_biases")
+
+
+def load(path: Path) -> Network:
+    """Read a network from a TOML file; every error names the file.
+
+    Raises `InputError` for a file that cannot be read, `NetworkError` for what it says.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; check the name") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not a text file in UTF-8; save it as UTF-8 text") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return parse(text)
+    except NetworkError as error:
+        raise NetworkError(f"{path}: {error}") from None
+
+
+def parse(text: str) -> Network:
+    """Build a network from TOML text in the form that `to_toml` writes.
+
+    Weights (and ``biases = true``) that are not given are drawn from ``seed``.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise NetworkError(f"is not valid TOML: {error}") from None
+    _check_keys(table, _NETWORK_KEYS, "")
+    for key in ("name", "loss", "inputs", "targets", "layers"):
+        if key not in table:
+            raise NetworkError(f"{key}: is missing; add it (see `gradsheet examples --show seed`)")
+    seed = table.get("seed")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise NetworkError(f"seed: {seed!r} is not a whole number, such as seed = 1")
+    generator = None if seed is None else random.Random(seed)
+    inputs = _matrix(table["inputs"], "inputs")
+    if not isinstance(table["layers"], list) or not table["layers"]:
+        raise NetworkError("layers: needs at least one [[layers]] table, the output layer")
+    fan_in = len(inputs[0]) if inputs else 0
+    layers = []
+    for number, entry in enumerate(table["layers"], 1):
+        layers.append(_layer(entry, f"layers[{number}]", fan_in, generator))
+        fan_in = layers[-1].neurons
+    loss = _choice(table["loss"], "loss")
+    return Network(
+        name=table["name"],
+        description=table.get("description", ""),
+        layers=tuple(layers),
+        loss=loss,
+        inputs=inputs,
+        targets=_targets(table["targets"], loss, fan_in),
+        learning_rate=table.get("learning_rate", 0.5),
+        input_names=_names(table.get("input_names", []), "input_names"),
+        output_names=_names(table.get("output_names", []), "output_names"),
+        seed=seed,
+    )
+
+
+def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise NetworkError(f"{where}{key}: is not a known key; known are {', '.join(known)}")
+
+
+def _layer(entry: object, where: str, fan_in: int, generator: random.Random | None) -> Layer:
+    if not isinstance(entry, dict):
+        raise NetworkError(f"{where}: is not a table; write it as [[layers]] with keys below")
+    _check_keys(entry, _LAYER_KEYS, f"{where}.")
+    for key in ("shared_bias", "train_biases"):
+        if not isinstance(entry.get(key, False), bool):
+            raise NetworkError(f"{where}.{key}: {entry[key]!r} must be true or false")
+    shared = entry.get("shared_bias", False)
+    weights = None
+    if "weights" in entry:
+        weights = _matrix(entry["weights"], f"{where}.weights")
+    neurons = entry.get("neurons", len(weights) if weights else None)
+    if neurons is None:
+        raise NetworkError(f"{where}: give weights, or neurons to have the weights drawn")
+    if isinstance(neurons, bool) or not isinstance(neurons, int) or not 1 <= neurons <= 1000:
+        raise NetworkError(f"{where}.neurons: {neurons!r} is not a whole number from 1 to 1000")
+    if weights is not None and len(weights) != neurons:
+        raise NetworkError(
+            f"{where}.weights: has {len(weights)} rows for {neurons} neurons; give one per neuron"
+        )
+    given = entry.get("biases", False)
+    count = 0 if given is False else 1 if shared else neurons
+    drawn: tuple[Matrix, tuple[float, ...]] = ((), ())
+    if weights is None or given is True:
+        if generator is None:
+            raise NetworkError(
+                f"{where}: {'weights' if weights is None else 'biases'} are not given; "
+                "give them, or a seed = 1 at the top from which they are drawn"
+            )
+        drawn = _draw(generator, neurons, fan_in, count)
+    if isinstance(given, bool):
+        given = drawn[1] if given else ()
+    elif shared and not isinstance(given, list):
+        given = [given]
+    try:
+        return Layer(
+            activation=_choice(entry.get("activation", "sigmoid"), "activation"),
+            weights=drawn[0] if weights is None else weights,
+            biases=given,
+            shared_bias=shared,
+            train_biases=entry.get("train_biases", True),
+        )
+    except NetworkError as error:
+        raise NetworkError(f"{where}.{error}") from None
+
+
+def _choice(value: object, where: str) -> str:
+    """A name such as ``half_squared_error``; spaces, hyphens and capitals are forgiven."""
+    if not isinstance(value, str):
+        raise NetworkError(f"{where}: {value!r} is not text; put it in quotes")
+    return re.sub(r"[\s-]+", "_", value.strip()).lower()
+
+
+def _targets(value: object, loss: str, outputs: int) -> Matrix:
+    """Rows of targets; class numbers from 0 become one-hot rows for the softmax cross-entropy."""
+    if not isinstance(value, list) or not value:
+        raise NetworkError("targets: must be a list with one entry per sample")
+    if any(isinstance(entry, list) for entry in value):
+        return _matrix(value, "targets")
+    if loss != "softmax_cross_entropy":
+        return _matrix([[entry] for entry in value] if outputs == 1 else value, "targets")
+    rows = []
+    for number, label in enumerate(value, 1):
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < outputs:
+            raise NetworkError(
+                f"targets: label {label!r} of sample {number} is out of range; with {outputs} "
+                f"outputs, labels are whole numbers from 0 to {outputs - 1}"
+            )
+        rows.append(tuple(1.0 if k == label else 0.0 for k in range(outputs)))
+    return tuple(rows)
+
+
+def _names(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise NetworkError(f"{where}: must be a list of names")
+    return tuple(value)
+
+
+def to_toml(network: Network) -> str:
+    """The network as commented TOML that `parse` reads back to an equal network."""
+    lines = [
+        f"name = {_text(network.name)}",
+        f"description = {_text(network.description)}",
+        "",
+        f"# one of: {', '.join(LOSSES)}",
+        f"loss = {_text(network.loss)}",
+        f"learning_rate = {network.learning_rate!r}",
+    ]
+    if network.seed is not None:
+        lines += ["# weights that are not given are drawn from this seed", f"seed = {network.seed}"]
+    for key, names in (("input_names", network.input_names), ("output_names", network.output_names)):
+        if names:
+            lines.append(f"{key} = [{', '.join(map(_text, names))}]")
+    lines += ["", "# one row per sample", *_rows("inputs", network.inputs)]
+    lines += _rows("targets", network.targets)
+    for layer in network.layers:
+        lines += [
+            "",
+            "[[layers]]",
+            f"# one of: {', '.join(ACTIVATIONS)}",
+            f"activation = {_text(layer.activation)}",
+            "# one row per neuron, one value per input",
+            *_rows("weights", layer.weights),
+        ]
+        if layer.biases:
+            lines.append(f"biases = {_numbers(layer.biases)}")
+        if layer.shared_bias:
+            lines.append("shared_bias = true  # all neurons of the layer share the one bias")
+        if layer.biases and not layer.train_biases:
+            lines.append("train_biases = false  # the biases stay as they are")
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # JSON strings are TOML strings
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return "[" + ", ".join(repr(float(value)) for value in values) + "]"
+
+
+def _rows(key: str, matrix: Matrix) -> list[str]:
+    if len(matrix) == 1:
+        return [f"{key} = [{_numbers(matrix[0])}]"]
+    return [f"{key} = [", *(f"    {_numbers(row)}," for row in matrix), "]"]
