@@ -1,0 +1,43 @@
+"""Write files so that nobody ever meets half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradsheet.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it onto ``path`` when the block succeeds.
+
+    When the block raises, the temporary file is removed and ``path`` stays as it was.
+
+    Raises `InputError` when the folder does not exist or cannot be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except FileNotFoundError:
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)  # mkstemp makes private files; give this one the ordinary rights
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        try:
+            temporary.replace(path)
+        except OSError as error:  # on Windows: the file is open in Excel
+            raise InputError(f"{path}: cannot be replaced ({error.strerror}); close it first") from None
+    finally:
+        temporary.unlink(missing_ok=True)
