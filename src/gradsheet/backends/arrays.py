@@ -6,7 +6,7 @@ whole sweep costs about as many NumPy calls as one training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,30 @@ def evaluate_all(program: Program, inputs: Values) -> dict[str, Any]:
     return values
 
 
+def iterations(
+    program: Program,
+    steps: int,
+    learning_rate: float | Array,
+    *,
+    inputs: Values | None = None,
+) -> Iterator[dict[str, Array]]:
+    """Train: yield every quantity, iteration by iteration, and keep nothing of the past.
+
+    The k-th yield holds the network before its k-th update. ``inputs`` replaces initial values of data
+    and parameters by name; ``learning_rate`` and ``inputs`` broadcast to the batch.
+    """
+    rate = np.asarray(learning_rate, dtype=np.float64)
+    initial = {**program.initial, **(inputs or {})}
+    current: dict[str, Any] = {n: np.asarray(v, dtype=np.float64) for n, v in initial.items()}
+    for _ in range(steps):
+        values = evaluate_all(program, current)
+        yield values
+        with np.errstate(over="ignore", invalid="ignore"):
+            rated = {**values, program.learning_rate: rate}
+            for update in program.updates:
+                current[update.parameter] = evaluate(update.guarded, rated)
+
+
 def train(
     program: Program,
     steps: int,
@@ -40,26 +64,29 @@ def train(
 ) -> dict[str, Array]:
     """Train, and return the recorded quantities (all by default), each of shape (steps, batch).
 
-    Row k holds iteration k + 1: the network before its (k + 1)-th update. ``inputs`` replaces initial
-    values of data and parameters by name; ``learning_rate`` and ``inputs`` broadcast to the batch.
+    Row k holds iteration k + 1: the network before its (k + 1)-th update. The arguments are those of
+    `iterations`.
     """
-    current: dict[str, Any] = {**program.initial, **(inputs or {})}
-    rate = np.asarray(learning_rate, dtype=np.float64)
-    batch = np.broadcast_shapes(rate.shape, *(np.shape(value) for value in current.values()))
-    recorded = {
-        name: np.empty((steps, *batch))
-        for name in ([q.name for q in program.quantities] if record is None else record)
-    }
-    current = {name: np.asarray(value, dtype=np.float64) for name, value in current.items()}
-    with np.errstate(over="ignore", invalid="ignore"):
-        for step in range(steps):
-            values = evaluate_all(program, current)
-            for name, rows in recorded.items():
-                rows[step] = values[name]
-            values[program.learning_rate] = rate
-            for update in program.updates:
-                current[update.parameter] = evaluate(update.guarded, values)
+    names = [quantity.name for quantity in program.quantities] if record is None else list(record)
+    shapes = (np.shape(value) for value in (inputs or {}).values())
+    batch = np.broadcast_shapes(np.shape(learning_rate), *shapes)
+    recorded = {name: np.empty((steps, *batch)) for name in names}
+    for step, values in enumerate(iterations(program, steps, learning_rate, inputs=inputs)):
+        for name, rows in recorded.items():
+            rows[step] = values[name]
     return recorded
+
+
+def evaluate_shifted(program: Program, inputs: Values, step: float) -> dict[str, Any]:
+    """Every quantity with one trained parameter after the other moved by ``step``, then by −``step``.
+
+    The values are of shape (2 · parameters,), or floats where nothing depends on a parameter.
+    """
+    point = np.array([inputs[name] for name in program.trained], dtype=np.float64)
+    shifts = step * np.eye(len(point))
+    shifted = point + np.concatenate([shifts, -shifts])
+    moved = {name: shifted[:, k] for k, name in enumerate(program.trained)}
+    return evaluate_all(program, {**inputs, **moved})
 
 
 def hessian(program: Program, inputs: Values, step: float = 1e-5) -> Array:
@@ -69,16 +96,13 @@ def hessian(program: Program, inputs: Values, step: float = 1e-5) -> Array:
     digits hold for values of order 1.
     """
     parameters = program.trained
-    point = np.array([inputs[name] for name in parameters], dtype=np.float64)
-    shifts = step * np.eye(len(parameters))
-    shifted = point + np.concatenate([shifts, -shifts])  # (2 · parameters, parameters)
-    moved = {name: shifted[:, k] for k, name in enumerate(parameters)}
-    values = evaluate_all(program, {**inputs, **moved})
+    values = evaluate_shifted(program, inputs, step)
     gradients = np.stack(
-        [np.broadcast_to(values[gradient_name(name)], len(shifted)) for name in parameters]
+        [np.broadcast_to(values[gradient_name(name)], 2 * len(parameters)) for name in parameters]
     )
     ahead, behind = np.split(gradients, 2, axis=1)
-    matrix = (ahead - behind) / (2 * step)
+    with np.errstate(invalid="ignore"):  # infinite gradients have no difference: NaN
+        matrix = (ahead - behind) / (2 * step)
     return np.asarray((matrix + matrix.T) / 2)
 
 
