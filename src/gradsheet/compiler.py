@@ -22,10 +22,10 @@ from gradsheet.expression import (
     Reference,
     add,
     apply,
-    differentiate,
     divide,
     label,
     multiply,
+    partial_derivatives,
     references,
     square,
     substitute,
@@ -172,7 +172,9 @@ class _Builder:
         self.losses: list[str] = []  # E1, E2 …: what E_total sums or averages
         self.loss_of_output: dict[str, str] = {}  # sum of an output neuron → its loss
         self.users: dict[str, list[str]] = defaultdict(list)  # parameter → the sums it stands in
+        self.helpers: set[str] = set()  # what a softmax computes between the sums and its loss
         self.definitions: dict[Expression, Expression] = {}  # formula → the quantity that holds it
+        self.partials: dict[str, dict[str, Expression]] = {}  # quantity → its partial derivatives
 
     def name(self, name: str, sample: int) -> str:
         return net.of_sample(name, sample, self.network.samples)
@@ -271,17 +273,19 @@ class _Builder:
         outputs = [self.name(net.sum_name(self.network, last, k), sample) for k in range(1, count + 1)]
         targets = [self.name(net.target_name(k), sample) for k in range(1, count + 1)]
 
-        def forward(name: str, formula: Expression) -> Reference:
-            return Reference(self.add(self.name(name, sample), "forward", formula, last, sample))
+        def helper(name: str, formula: Expression) -> Reference:
+            name = self.add(self.name(name, sample), "forward", formula, last, sample)
+            self.helpers.add(name)
+            return Reference(name)
 
-        largest = forward("m", apply("detached_max", *map(Reference, outputs)))
+        largest = helper("m", apply("detached_max", *map(Reference, outputs)))
         powers = [
-            forward(f"e{k}", apply("exp", Reference(output) - largest))
+            helper(f"e{k}", apply("exp", Reference(output) - largest))
             for k, output in enumerate(outputs, 1)
         ]
-        total = forward("Z", add(*powers))
+        total = helper("Z", add(*powers))
         for k, power in enumerate(powers, 1):
-            forward(f"p{k}", power / total)
+            helper(f"p{k}", power / total)
         chosen = add(
             *(
                 Reference(target) * (Reference(output) - largest)
@@ -360,15 +364,17 @@ class _Builder:
         return expression is not None and other in references(expression)
 
     def derivative(self, name: str, by: str) -> Expression:
-        """d(name)/d(by), through the helper quantities between them where there are any."""
-        expression = self.quantities[name].expression
+        """d(name)/d(by), through the helpers of a softmax where ``name`` uses any."""
         if name == by:
             return ONE
-        if expression is None:
-            return Constant(0.0)
+        if name not in self.partials:
+            expression = self.quantities[name].expression
+            assert expression is not None
+            self.partials[name] = partial_derivatives(expression, Reference(name))
         paths = [
-            multiply(differentiate(expression, between, Reference(name)), self.derivative(between, by))
-            for between in dict.fromkeys(references(expression))
+            multiply(partial, self.derivative(between, by))
+            for between, partial in self.partials[name].items()
+            if between == by or between in self.helpers
         ]
         return self.known(add(*paths))
 

@@ -18,6 +18,7 @@ Values are NumPy float64 scalars or arrays, so one call evaluates many learning 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -363,19 +364,25 @@ def differentiate(expression: Expression, name: str, result: Expression | None =
     All other names count as constants. ``result`` names the value of the whole expression where a
     quantity holds it, so that σ′ is written a·(1 − a) and not with σ spelled out again.
     """
+    return partial_derivatives(expression, result).get(name, ZERO)
+
+
+def partial_derivatives(
+    expression: Expression, result: Expression | None = None
+) -> dict[str, Expression]:
+    """The partial derivatives by all names at once, in the order of reading; those that are 0 left out."""
     match expression:
-        case Reference(other):
-            return ONE if other == name else ZERO
+        case Reference(name):
+            return {name: ONE}
         case Application(operation, arguments):
-            partials = OPERATIONS[operation].derivative(arguments, result or expression)
-            return add(
-                *(
-                    multiply(partial, differentiate(argument, name))
-                    for partial, argument in zip(partials, arguments, strict=True)
-                    if name in references(argument)
-                )
-            )
-    return ZERO
+            paths: dict[str, list[Expression]] = defaultdict(list)
+            outer = OPERATIONS[operation].derivative(arguments, result or expression)
+            for partial, argument in zip(outer, arguments, strict=True):
+                for name, inner in partial_derivatives(argument).items():
+                    paths[name].append(multiply(partial, inner))
+            sums = {name: add(*terms) for name, terms in paths.items()}
+            return {name: total for name, total in sums.items() if total != ZERO}
+    return {}
 
 
 def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:

@@ -102,9 +102,7 @@ def step(network: Network, inputs: Mapping[str, Array], learning_rate: float) ->
     values |= _by_name(loss_names, losses) | _by_name(np.array(["E_total"]), total)
 
     optimizer = torch.optim.SGD([tensor for _, tensor in trained], lr=learning_rate)
-    torch.autograd.backward(
-        total.sum()
-    )  # rows share nothing, so this is the gradient of every row at once
+    torch.autograd.backward(total.sum())  # rows share nothing: the gradient of each row at once
     values |= _gradients("delta_{}".format, all_sums) | _gradients(gradient_name, trained)
     optimizer.step()
     updated: dict[str, Array] = {}
