@@ -27,7 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except FileNotFoundError:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+        reason = f"{path}: cannot be written ({error.strerror}); choose another folder"
+        raise InputError(reason) from None
     os.close(handle)
     temporary = Path(name)
     try:

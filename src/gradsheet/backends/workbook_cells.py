@@ -1,0 +1,145 @@
+"""The cells of a workbook: how they look, and how text, inputs and formulas are put into them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from xlsxwriter.format import Format
+from xlsxwriter.worksheet import Worksheet
+
+from gradsheet.backends.workbook_layout import cell
+
+GROUPS: Mapping[str, tuple[str, str, str]] = {  # name, colour of the header, colour of the cells
+    "data": ("data", "#1F5F99", "#E3EEF8"),
+    "parameter": ("weights", "#3F6B27", "#E8F2E1"),
+    "forward": ("forward pass", "#8A6300", "#FFF6DC"),
+    "loss": ("loss", "#A8460F", "#FCE9DD"),
+    "gradient": ("gradients", "#62308E", "#EFE6F6"),
+    "delta": ("shared δ", "#4A4A4A", "#EEEEEE"),
+}
+CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6300")
+INPUT = {"bg_color": "#FFFF99", "font_color": "#0000CC", "border": 1, "border_color": "#B0A000"}
+
+
+class Styles:
+    """The workbook's cell formats, each made once."""
+
+    def __init__(self, book: Any) -> None:
+        self._book = book
+        self._made: dict[tuple[tuple[str, Any], ...], Format] = {}
+
+    def __call__(self, **properties: Any) -> Format:
+        key = tuple(sorted(properties.items()))
+        if key not in self._made:
+            self._made[key] = self._book.add_format(properties)
+        return self._made[key]
+
+    def number(self, role: str, *, is_input: bool = False) -> Format:
+        """A number of a group: more decimals where the numbers are small by nature."""
+        decimals = 8 if role in ("gradient", "delta", "loss") else 6
+        look = INPUT if is_input else {"bg_color": GROUPS[role][2]}
+        return self(num_format="0." + "0" * decimals, **look)
+
+    def header(self, role: str) -> Format:
+        return self(
+            bold=True, font_color="#FFFFFF", bg_color=GROUPS[role][1], align="center", valign="vcenter"
+        )
+
+    def words(self, role: str) -> Format:
+        return self(
+            font_size=8, font_color=GROUPS[role][1], text_wrap=True, align="center", valign="bottom"
+        )
+
+    @property
+    def title(self) -> Format:
+        return self(bold=True, font_size=16)
+
+    @property
+    def heading(self) -> Format:
+        return self(bold=True, font_size=12, font_color="#1F5F99")
+
+    @property
+    def label(self) -> Format:
+        return self(bold=True)
+
+    @property
+    def note(self) -> Format:
+        return self(italic=True, font_color="#595959", indent=1)
+
+
+class PlainWorksheet(Worksheet):  # type: ignore[misc]
+    """A worksheet that takes a formula as it is.
+
+    XlsxWriter looks through every formula for about 140 newer functions that need a prefix in the
+    file; we use none of them, and the search takes four fifths of the time.
+    """
+
+    def _prepare_formula(self, formula: str, expand_future_functions: bool = False) -> str:
+        return formula.removeprefix("=")
+
+
+class Sheet:
+    """One worksheet: puts text, inputs and formulas with their values into cells counted from 0."""
+
+    def __init__(self, book: Any, name: str, styles: Styles) -> None:
+        self.name = name
+        self.styles = styles
+        self.xlsx = book.add_worksheet(name, PlainWorksheet)
+        self.xlsx.hide_gridlines(2)
+
+    def text(self, row: int, column: int, text: str, style: Format | None = None) -> None:
+        self.xlsx.write_string(row, column, text, style)
+
+    def texts(self, row: int, column: int, lines: Iterable[str], style: Format | None = None) -> int:
+        """Write lines under each other; return the row after the last one."""
+        for row, line in enumerate(lines, row):  # noqa: B020
+            self.text(row, column, line, style)
+        return row + 1
+
+    def number(self, row: int, column: int, value: float, style: Format | None = None) -> None:
+        self.xlsx.write_number(row, column, value, style)
+
+    def formula(
+        self, row: int, column: int, formula: str, value: float | str, style: Format | None = None
+    ) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
+            value = "#NUM!"  # what a sheet shows; "nan" in the file would be taken as damage
+        self.xlsx.write_formula(row, column, formula, style, value)
+
+    def link(self, row: int, column: int, address: str) -> None:
+        self.xlsx.write_url(
+            row,
+            column,
+            f"internal:{address.replace('$', '')}",
+            self.styles(font_color="#0563C1", underline=1),
+            address.replace("$", ""),
+        )
+
+    def scientific_where_needed(self, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        """Scientific notation where the fixed decimals of an area would show ### or only zeros."""
+        corner = cell(rows[0], columns[0])
+        look = self.styles(num_format="0.0000E+00")
+        for test in (f"=ABS({corner})>=100000", f"=AND({corner}<>0,ABS({corner})<0.0001)"):
+            rule = {"type": "formula", "criteria": test, "format": look}
+            self.xlsx.conditional_format(rows[0], columns[0], rows[1], columns[1], rule)
+
+    def positive_input(self, row: int, column: int, value: float, title: str, hint: str) -> None:
+        """An input cell that takes numbers greater than 0 only."""
+        self.number(row, column, value, self.styles(num_format="General", bold=True, **INPUT))
+        self.xlsx.data_validation(
+            row,
+            column,
+            row,
+            column,
+            {
+                "validate": "decimal",
+                "criteria": ">",
+                "value": 0,
+                "input_title": title,
+                "input_message": hint,
+                "error_title": "Not a number greater than 0",
+                "error_message": "Type a number greater than 0, such as 0.5.",
+            },
+        )

@@ -1,0 +1,301 @@
+"""Where everything stands in a workbook, and how an expression is written in a sheet.
+
+A `Plan` is computed from a program alone, before anything is written, so that the writer, the verifier
+and the size check all speak of the same cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from xlsxwriter.utility import xl_col_to_name
+
+from gradsheet.compiler import Program, Quantity
+from gradsheet.errors import TooLargeError
+from gradsheet.expression import (
+    ATOM,
+    DIVERGENCE_LIMIT,
+    EXPONENT_LIMIT,
+    LEAKY_SLOPE,
+    POWER,
+    PRODUCT,
+    SUM,
+    Expression,
+    Form,
+    Notation,
+    format_number,
+    render,
+)
+
+BACKPROP = "Backprop"
+LEARNING_RATES = "Learning rates"
+GRADIENT_CHECK = "Gradient check"
+DERIVATION = "Derivation"
+README = "Read me"
+WORKINGS = "Workings"
+NETWORK = "Network"
+NETWORK_ROW = 6
+"""The row of the sheet Network, counted from 0, where the TOML begins; its two counts are above."""
+
+GRADIENT_CHECK_ROW = 9
+"""The header row of the verdicts in the sheet Gradient check, counted from 0."""
+
+FORMULAS_WARN = 200_000
+FORMULAS_REFUSE = 500_000
+COMPARISON_FORMULAS = 150_000
+"""How many formulas the learning-rate comparison may take; it shows fewer iterations beyond that."""
+
+LONGEST_FORMULA = 8_192  # characters, Excel's limit
+MOST_COLUMNS = 16_384  # Excel's limit
+MOST_ROWS = 1_048_576  # Excel's limit
+MOST_RATES = 50  # more curves cannot be told apart in one chart
+
+
+def sheet_notation(reference: Callable[[str], str]) -> Notation:
+    """The notation of a sheet's formulas; ``reference`` turns a quantity's name into a cell.
+
+    In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. Sigmoid,
+    softplus and softmax are written so that no EXP can overflow, which is an error in a sheet.
+    """
+    return Notation(
+        reference=reference,
+        constant=format_number,
+        brackets="({})",
+        forms={
+            "add": Form("{*}", SUM, (SUM,), "+"),
+            "subtract": Form("{0}-{1}", SUM, (SUM, PRODUCT)),
+            "multiply": Form("{*}", PRODUCT, (PRODUCT, POWER), "*"),
+            "divide": Form("{0}/{1}", PRODUCT, (PRODUCT, POWER)),
+            "negate": Form("-{0}", SUM, (ATOM,)),
+            "square": Form("{0}^2", POWER, (ATOM,)),
+            "exp": Form("EXP({0})", ATOM),
+            "log": Form("LN({0})", ATOM),
+            "sigmoid": Form(f"1/(1+EXP(-MAX({{0}},-{EXPONENT_LIMIT})))", PRODUCT),
+            "tanh": Form("TANH({0})", ATOM),
+            "relu": Form("MAX(0,{0})", ATOM),
+            "step": Form("IF({0}>0,1,0)", ATOM),
+            "leaky_relu": Form(f"MAX({{0}},{LEAKY_SLOPE}*{{0}})", ATOM, (POWER,)),
+            "leaky_step": Form(f"IF({{0}}>0,1,{LEAKY_SLOPE})", ATOM),
+            "softplus": Form("MAX({0},0)+LN(1+EXP(-ABS({0})))", SUM),
+            "detached_max": Form("MAX({*})", ATOM),
+            "hold": Form(f"IF({{0}}<{DIVERGENCE_LIMIT:.0E},{{1}},{{2}})", ATOM),
+        },
+    )
+
+
+SHEET = sheet_notation(str)
+"""The notation with names in place of cells, for reading."""
+
+
+def quote(sheet: str) -> str:
+    """A sheet's name as formulas need it: in quotes where it holds a space."""
+    return f"'{sheet}'" if " " in sheet else sheet
+
+
+def cell(row: int, column: int, sheet: str | None = None) -> str:
+    """The A1 name of a cell counted from 0: relative, or absolute with its sheet where one is named."""
+    letters = xl_col_to_name(column)
+    return f"{letters}{row + 1}" if sheet is None else f"{quote(sheet)}!${letters}${row + 1}"
+
+
+def area(first_row: int, first_column: int, last_row: int, last_column: int) -> str:
+    """The absolute A1 name of a range on its own sheet: ``$B$4:$G$4``."""
+    first, last = xl_col_to_name(first_column), xl_col_to_name(last_column)
+    return f"${first}${first_row + 1}:${last}${last_row + 1}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of iterations: a header row, under it one row per iteration, one column per quantity.
+
+    Rows and columns count from 0; ``columns`` maps a quantity's name to its column.
+    """
+
+    sheet: str
+    header_row: int
+    columns: Mapping[str, int]
+    steps: int
+
+    @property
+    def first_row(self) -> int:
+        return self.header_row + 1
+
+    @property
+    def last_row(self) -> int:
+        return self.header_row + self.steps
+
+    def address(self, name: str, row: int) -> str:
+        """Absolute address, with the sheet, of a quantity in a row."""
+        return cell(row, self.columns[name], self.sheet)
+
+    def span(self, name: str) -> str:
+        """Absolute range, with the sheet, of a quantity over all iterations."""
+        column = self.columns[name]
+        return f"{quote(self.sheet)}!{area(self.first_row, column, self.last_row, column)}"
+
+    @property
+    def iterations(self) -> str:
+        """Absolute range, with the sheet, of the numbers of the iterations, in the first column."""
+        return f"{quote(self.sheet)}!{area(self.first_row, 0, self.last_row, 0)}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The places of a workbook: the program's table, and one table per compared learning rate.
+
+    Raises `TooLargeError` when made for a workbook that no spreadsheet program could open.
+    """
+
+    program: Program
+    steps: int
+    rates: int
+
+    HEADER_ROW = 8
+    """Header row of the sheet Backprop, counted from 0."""
+    RATE_ROW, RATE_COLUMN = 2, 1
+    """Where the learning-rate cell of the sheet Backprop stands."""
+    RATES_ROW = 3
+    """The row of the sheet Learning rates that holds the compared rates, from column 1."""
+    LOSSES_HEADER_ROW = 8
+    """Header row of its loss table."""
+    WORKINGS_HEADER_ROW = 2
+    """Header row of the sheet Workings."""
+
+    CHART = "loss in the chart"
+    """The column of Workings that the linear chart draws: a diverging loss is cut off."""
+
+    def __post_init__(self) -> None:
+        widest = max(len(self.names) + 1, self.rates * (len(self.trained_names) + 2) + 1)
+        if widest > MOST_COLUMNS:
+            raise TooLargeError(
+                f"the workbook would be {widest:,} columns wide, but a sheet has {MOST_COLUMNS:,}; "
+                "use fewer neurons, samples or learning rates"
+            )
+        if self.steps + self.HEADER_ROW + 2 > MOST_ROWS:
+            raise TooLargeError(
+                f"{self.steps:,} steps need more rows than the {MOST_ROWS:,} of a sheet; use fewer"
+            )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns of Backprop: the program's order, but the shared δ behind the gradients."""
+        shown = [q for q in self.program.quantities if q.role != "delta"]
+        return tuple(q.name for q in (*shown, *self.program.of_role("delta")))
+
+    @cached_property
+    def fixed_names(self) -> frozenset[str]:
+        """Data and frozen parameters: the same in every iteration and for every learning rate."""
+        inputs = {q.name for q in self.program.of_role("data", "parameter")}
+        return frozenset(inputs - set(self.program.trained))
+
+    @cached_property
+    def trained_names(self) -> tuple[str, ...]:
+        """The columns of one learning rate in Workings: all but what is the same for every rate."""
+        return tuple(name for name in self.names if name not in self.fixed_names)
+
+    @cached_property
+    def backprop(self) -> Table:
+        columns = {name: column for column, name in enumerate(self.names, 1)}
+        return Table(BACKPROP, self.HEADER_ROW, columns, self.steps)
+
+    @cached_property
+    def workings(self) -> tuple[Table, ...]:
+        width = len(self.trained_names) + 2  # one column for the chart, one left empty
+        return tuple(
+            Table(
+                WORKINGS,
+                self.WORKINGS_HEADER_ROW,
+                {
+                    name: 1 + number * width + offset
+                    for offset, name in enumerate((*self.trained_names, self.CHART))
+                },
+                self.comparison_steps,
+            )
+            for number in range(self.rates)
+        )
+
+    @property
+    def comparison_steps(self) -> int:
+        """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
+        per_step = self.rates * (len(self.trained_names) + 2)
+        return min(self.steps, max(2, COMPARISON_FORMULAS // per_step))
+
+    def rate_cell(self, number: int) -> str:
+        """Absolute address of a compared learning rate, counted from 0."""
+        return cell(self.RATES_ROW, 1 + number, LEARNING_RATES)
+
+    @property
+    def formulas(self) -> int:
+        """About how many formula cells the workbook will have."""
+        parameters, evaluated = len(self.program.trained), len(self.program.of_role("forward", "loss"))
+        users = sum(len(q.chains) for q in self.program.of_role("gradient"))
+        return (
+            self.steps * len(self.names)
+            + self.comparison_steps * self.rates * (len(self.trained_names) + 2)
+            + 2 * parameters * (evaluated + 1)
+            + 3 * users
+            + len(self.names)
+        )
+
+
+def check_size(plan: Plan) -> None:
+    """Raise `TooLargeError` when a workbook would have more formulas than open comfortably."""
+    if plan.formulas > FORMULAS_REFUSE:
+        fitting = max(1, int(plan.steps * FORMULAS_REFUSE / plan.formulas))
+        raise TooLargeError(
+            f"the workbook would have about {plan.formulas:,} formulas, more than the "
+            f"{FORMULAS_REFUSE:,} that open comfortably; use --steps {fitting} or less, fewer samples "
+            "or neurons, or --force to write it all the same"
+        )
+
+
+def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str, tuple[str | None, str]]:
+    """For each column of a table its formula in the first row and in all further rows.
+
+    The templates hold ``{r}`` for the number of their own row and ``{p}`` for that of the row above.
+    The first is None where the cell is an input of the user.
+    """
+    program = plan.program
+
+    def reader(row: str) -> Notation:
+        def reference(name: str) -> str:
+            if name == program.learning_rate:
+                return learning_rate
+            if name in table.columns:
+                return f"{xl_col_to_name(table.columns[name])}{{{row}}}"
+            return plan.backprop.address(name, plan.backprop.first_row)
+
+        return sheet_notation(reference)
+
+    here, above = reader("r"), reader("p")
+    updates = {update.parameter: update.guarded for update in program.updates}
+    templates: dict[str, tuple[str | None, str]] = {}
+    for name in table.columns:
+        if name == plan.CHART:
+            continue
+        quantity: Quantity = program[name]
+        if quantity.expression is not None:
+            formula = _written(quantity.expression, here, quantity.label)
+            templates[name] = (formula, formula)
+            continue
+        if name in updates:
+            following = _written(updates[name], above, quantity.label)
+        else:
+            following = f"={above.reference(name)}"
+        first = None
+        if table.sheet != BACKPROP:
+            first = f"={plan.backprop.address(name, plan.backprop.first_row)}"
+        templates[name] = (first, following)
+    return templates
+
+
+def _written(expression: Expression, notation: Notation, label: str) -> str:
+    formula = "=" + render(expression, notation)
+    if len(formula) > LONGEST_FORMULA - 64:  # row numbers are longer than their placeholders
+        raise TooLargeError(
+            f"{label}: its formula would have {len(formula):,} characters, but a cell takes "
+            f"{LONGEST_FORMULA:,}; use fewer samples or fewer inputs to a neuron"
+        )
+    return formula

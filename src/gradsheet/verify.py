@@ -1,0 +1,570 @@
+"""Prove a workbook that gradsheet wrote: recalculate it, and compare every number with autograd.
+
+The recalculated numbers are held against PyTorch, never against our own formulas. Every row of a table
+is judged on its own weights: PyTorch computes forward pass, loss and gradients from the weights that
+stand in the row, takes one optimizer step, and what comes out must stand in the row below. So no error
+hides behind an earlier one, and the first row proves the start of the chain.
+
+Every workbook is calculated twice: as it stands, and again with all its input cells changed: learning
+rates, weights, inputs and targets. A number pasted over its formula survives the first run and fails the
+second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradsheet.backends.workbook_layout import (
+    BACKPROP,
+    DERIVATION,
+    GRADIENT_CHECK,
+    GRADIENT_CHECK_ROW,
+    LEARNING_RATES,
+    NETWORK,
+    NETWORK_ROW,
+    Plan,
+    Table,
+    cell,
+)
+from gradsheet.compiler import compile_network, gradient_name
+from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
+from gradsheet.errors import NetworkError, WorkbookError
+from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
+from gradsheet.network import parse
+
+ENGINES = {"ironcalc": ironcalc.recalculate, "libreoffice": libreoffice.recalculate}
+TOLERANCE = 1e-9
+"""Largest relative difference that counts as equal."""
+ROUNDING_FLOOR = 1e-5
+"""Times the square of the largest number in a row: relative differences are not measured on numbers
+smaller than this. Where a − t is all but zero, two correct float64 calculations agree only to about
+1e-16 of what was subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
+SLOPE_TOLERANCE = 1e-4
+"""A central difference is only about this good on its own, whatever the engine."""
+LISTED = 20
+"""How many differing cells are kept for the report."""
+
+Item = tuple[str, int, int, Array, Array, Array]
+"""A quantity; row and column of its first cell; then row by row what was found, what was expected, and
+the floor."""
+
+GROUPS = ("data", "parameter", "forward", "loss", "gradient", "delta")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell that does not hold what PyTorch says, or the cell that comes closest to failing."""
+
+    sheet: str
+    cell: str
+    quantity: str
+    found: Value | None
+    expected: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """How many cells of one kind were compared, and the worst of them."""
+
+    sheet: str
+    name: str
+    compared: int
+    worst: Difference | None
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recalculation: the engine, whether inputs were changed first, and what came out."""
+
+    engine: str
+    changed: bool
+    learning_rate: float
+    groups: tuple[Group, ...]
+    differences: tuple[Difference, ...]
+    differing: int
+
+    @property
+    def compared(self) -> int:
+        return sum(group.compared for group in self.groups)
+
+    @property
+    def worst(self) -> Difference | None:
+        """The largest relative difference of all but the measured slopes, which are approximate."""
+        exact = [group for group in self.groups if group.tolerance == TOLERANCE]
+        return _largest(group.worst for group in exact)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about a workbook. ``proved`` means that no cell differed in any run."""
+
+    file: str
+    network: str
+    steps: int
+    runs: tuple[Run, ...]
+
+    @property
+    def proved(self) -> bool:
+        return not any(run.differing for run in self.runs)
+
+    @property
+    def worst(self) -> Difference | None:
+        """The largest relative difference over all runs."""
+        return _largest(run.worst for run in self.runs)
+
+
+def _largest(differences: Iterable[Difference | None]) -> Difference | None:
+    found = [difference for difference in differences if difference is not None]
+    return max(found, key=lambda difference: difference.relative, default=None)
+
+
+def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict:
+    """Recalculate a workbook that gradsheet wrote and compare it with autograd.
+
+    ``engines`` are names of `ENGINES`.
+
+    Raises `WorkbookError` when gradsheet did not write it or its columns were moved,
+    `MissingDependencyError` without PyTorch or an engine.
+    """
+    from gradsheet.backends import autograd  # loads PyTorch: only here, and only when asked for
+
+    # The text of a workbook needs no second opinion: it is read once.
+    plan = _read_plan(path, ironcalc.recalculate(path))
+    runs = []
+    for engine in engines:
+        sheets = ENGINES[engine](path)
+        _check_headers(path, plan, sheets)
+        runs.append(_judge(plan, sheets, engine, False, autograd.step))
+        changed = ENGINES[engine](path, _changes(plan, sheets))
+        runs.append(_judge(plan, changed, engine, True, autograd.step))
+    return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read_plan(path: Path, sheets: Sheets) -> Plan:
+    """The plan of a workbook, from the text in its sheet Network."""
+    text = sheets.get(NETWORK)
+    if text is None or BACKPROP not in sheets:
+        raise WorkbookError(
+            f"{path}: was not written by gradsheet (it has no sheets {BACKPROP} and {NETWORK}); "
+            "verify takes workbooks made with `gradsheet workbook`"
+        )
+    rows = [row for row, column in text if column == 0]
+    lines = [text.get((row, 0), "") for row in range(NETWORK_ROW, max(rows, default=0) + 1)]
+    try:
+        program = compile_network(parse("\n".join(map(str, lines))))
+        steps, rates = (int(text[row, 1]) for row in (3, 4))
+        return Plan(program, steps, rates)
+    except (NetworkError, KeyError, ValueError) as error:
+        raise WorkbookError(
+            f"{path}: its sheet {NETWORK} was edited and cannot be read ({error}); "
+            "generate the workbook again"
+        ) from None
+
+
+def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
+    for table in (plan.backprop, *plan.workings):
+        for name, column in table.columns.items():
+            found = sheets.get(table.sheet, {}).get((table.header_row, column))
+            if name != plan.CHART and found != label(name):
+                raise WorkbookError(
+                    f"{path}: {cell(table.header_row, column, table.sheet)} should be the header "
+                    f"{label(name)!r}, but holds {found!r}; the columns were moved since gradsheet "
+                    "wrote them: undo that, or generate the workbook again"
+                )
+
+
+def _changes(plan: Plan, sheets: Sheets) -> Changes:
+    """Another number for every input cell of the user."""
+    table = plan.backprop
+    rates = [(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN)]
+    rates += [(LEARNING_RATES, plan.RATES_ROW, 1 + number) for number in range(plan.rates)]
+    changes = {}
+    for position, (sheet, row, column) in enumerate(rates):
+        changes[sheet, row, column] = _number(sheets[sheet].get((row, column))) * _factor(position)
+    for position, quantity in enumerate(plan.program.of_role("data", "parameter")):
+        place = (table.first_row, table.columns[quantity.name])
+        number = _number(sheets[BACKPROP].get(place))
+        if quantity.name.startswith("t") and plan.program.network.loss.endswith("cross_entropy"):
+            # shares of a whole: shrunk towards the even split, they stay between 0 and 1 and sum to 1
+            outputs = plan.program.network.sizes[-1]
+            changes[BACKPROP, *place] = 0.9 * number + 0.1 / max(2, outputs)
+        else:
+            changes[BACKPROP, *place] = number * _factor(position) if number else 0.015625
+    return changes
+
+
+def _factor(position: int) -> float:
+    """Another factor for every cell, so that no symmetry of the network survives."""
+    return 0.7 + 0.01 * (position % 20)
+
+
+def _number(value: Value | None) -> float:
+    """The number in a cell; NaN for text, an error or nothing."""
+    return value if isinstance(value, float) else math.nan
+
+
+def _column(sheets: Sheets, table: Table, column: int) -> Array:
+    cells = sheets.get(table.sheet, {})
+    rows = range(table.first_row, table.last_row + 1)
+    return np.array([_number(cells.get((row, column))) for row in rows])
+
+
+# ---------------------------------------------------------------- judging
+
+
+class _Judge:
+    """Collects comparisons, group by group."""
+
+    def __init__(self, sheets: Sheets) -> None:
+        self.sheets = sheets
+        self.groups: list[Group] = []
+        self.differences: list[Difference] = []
+        self.differing = 0
+
+    def compare(
+        self,
+        sheet: str,
+        group: str,
+        items: Iterable[Item],
+        tolerance: float = TOLERANCE,
+    ) -> None:
+        """Compare columns of cells with what they should hold."""
+        compared, worst = 0, None
+        for quantity, row, column, found, expected, floor in items:
+            with np.errstate(invalid="ignore", over="ignore"):
+                scale = np.maximum(np.maximum(np.abs(found), np.abs(expected)), floor)
+                relative = np.abs(found - expected) / scale
+            # A number that overflows in float64 is an error in a sheet: both say the same.
+            both = ~np.isfinite(expected) & ~np.isfinite(found)
+            relative = np.where(both, 0.0, np.where(np.isnan(relative), np.inf, relative))
+            compared += len(relative)
+            for position in (int(relative.argmax()), *np.flatnonzero(relative > tolerance)[:LISTED]):
+                difference = Difference(
+                    sheet,
+                    cell(row + int(position), column),
+                    label(quantity),
+                    self.sheets.get(sheet, {}).get((row + int(position), column)),
+                    float(expected[position]),
+                    float(relative[position]),
+                )
+                if worst is None or difference.relative > worst.relative:
+                    worst = difference
+                if difference.relative > tolerance and difference not in self.differences:
+                    self.differences.append(difference)
+            self.differing += int((relative > tolerance).sum())
+        self.groups.append(Group(sheet, group, compared, worst, tolerance))
+
+    def same_text(self, sheet: str, group: str, expected: Mapping[tuple[int, int], str]) -> None:
+        """Compare words, such as a verdict: equal or infinitely different."""
+        cells = self.sheets.get(sheet, {})
+        wrong = [place for place, text in expected.items() if (cells.get(place) or "") != text]
+        for row, column in wrong:
+            found = cells.get((row, column))
+            reason = f"{group} (should be {expected[row, column]!r})"
+            self.differences.append(
+                Difference(sheet, cell(row, column), reason, found, math.nan, math.inf)
+            )
+        self.differing += len(wrong)
+        worst = self.differences[-1] if wrong else None
+        self.groups.append(Group(sheet, group, len(expected), worst))
+
+
+def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) -> Run:
+    judge = _Judge(sheets)
+    rate = _number(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
+    truth = _judge_table(judge, plan, plan.backprop, rate, oracle)
+    for number, table in enumerate(plan.workings):
+        own = _number(sheets[LEARNING_RATES].get((plan.RATES_ROW, 1 + number)))
+        losses = _judge_table(judge, plan, table, own, oracle)[plan.program.loss]
+        _judge_losses(judge, plan, number, own, losses)
+    judge.groups = _merged(judge.groups)
+    _judge_summary(judge, plan, truth[plan.program.loss])
+    _judge_best_rate(judge, plan)
+    _judge_gradient_check(judge, plan, truth, oracle)
+    _judge_derivation(judge, plan, truth)
+    _judge_errors(judge)
+    listed = tuple(judge.differences[:LISTED])
+    return Run(engine, changed, rate, tuple(judge.groups), listed, judge.differing)
+
+
+def _judge_table(
+    judge: _Judge, plan: Plan, table: Table, rate: float, oracle: Any
+) -> Mapping[str, Array]:
+    """Judge one table of iterations; return what PyTorch says of it, by quantity."""
+    program = plan.program
+    found = {name: _column(judge.sheets, table, column) for name, column in table.columns.items()}
+    start = plan.backprop
+    inputs = {}
+    for quantity in program.of_role("data", "parameter"):
+        first = _number(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
+        inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
+        if quantity.name in found:  # its first row is Backprop's, whatever table this is
+            inputs[quantity.name] = np.concatenate([[first], inputs[quantity.name][1:]])
+    step = oracle(program.network, inputs, rate)
+    held = program.can_diverge & ~(step.values[program.loss] < DIVERGENCE_LIMIT)
+    expected = dict(step.values)
+    floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
+    for name, column in inputs.items():
+        following = np.where(held, column, step.updated[name]) if name in step.updated else column
+        expected[name] = np.concatenate([column[:1], following[:-1]])
+    for group in GROUPS:
+        names = [q.name for q in program.of_role(group) if q.name in table.columns]  # type: ignore[arg-type]
+        items = (
+            (name, table.first_row, table.columns[name], found[name], expected[name], floor)
+            for name in names
+        )
+        judge.compare(table.sheet, _GROUP_NAMES[group], items)
+    return expected
+
+
+def _floor(columns: Sequence[Array]) -> Array:
+    """Per row, below which number differences are not relative (see `ROUNDING_FLOOR`)."""
+    largest = np.maximum(1.0, np.nan_to_num(np.abs(np.stack(columns)), posinf=1e100).max(axis=0))
+    return np.asarray(ROUNDING_FLOOR * np.minimum(largest, 1e100) ** 2)
+
+
+_GROUP_NAMES = {
+    "data": "data",
+    "parameter": "updated weights",
+    "forward": "forward pass",
+    "loss": "loss",
+    "gradient": "gradients",
+    "delta": "shared δ",
+}
+
+
+def _judge_losses(judge: _Judge, plan: Plan, number: int, rate: float, losses: Array) -> None:
+    """The loss table and the final loss of one learning rate."""
+    table = Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, plan.comparison_steps)
+    column = 1 + number
+    found = _column(judge.sheets, table, column)
+    final_row = plan.RATES_ROW + 1
+    cells = judge.sheets[LEARNING_RATES]
+    zeros = np.zeros_like(losses)
+    judge.compare(
+        LEARNING_RATES,
+        "losses",
+        (
+            ("E_total", table.first_row, column, found, losses, zeros + ROUNDING_FLOOR),
+            (
+                "final E_total",
+                final_row,
+                column,
+                np.array([_number(cells.get((final_row, column)))]),
+                losses[-1:],
+                zeros[:1] + ROUNDING_FLOOR,
+            ),
+            (
+                "learning_rate",
+                table.header_row,
+                column,
+                np.array([_number(cells.get((table.header_row, column)))]),
+                np.array([rate]),
+                zeros[:1],
+            ),
+        ),
+    )
+
+
+def _judge_best_rate(judge: _Judge, plan: Plan) -> None:
+    """The words: which rate is best, which diverge. The final losses they rest on are proved above."""
+    cells = judge.sheets[LEARNING_RATES]
+    row = plan.RATES_ROW
+    columns = range(1, plan.rates + 1)
+    final = {column: _number(cells.get((row + 1, column))) for column in columns}
+    fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
+    smallest = min(fine.values(), default=math.nan)
+    if any(math.isnan(loss) for loss in final.values()):
+        return  # an overflow, which shows as an error; reported as such
+    verdicts = {
+        (row + 2, column): "diverged" if column not in fine else "best" if loss == smallest else ""
+        for column, loss in final.items()
+    }
+    if not fine:
+        verdicts[row + 3, 1] = "none: all diverge"
+    judge.same_text(LEARNING_RATES, "verdicts", verdicts)
+    if fine:
+        first = next(column for column, loss in fine.items() if loss == smallest)
+        named, rate = (np.array([_number(cells.get(place))]) for place in ((row + 3, 1), (row, first)))
+        judge.compare(LEARNING_RATES, "best rate", [("best rate", row + 3, 1, named, rate, 0 * rate)])
+
+
+def _judge_summary(judge: _Judge, plan: Plan, losses: Array) -> None:
+    """The first and the last loss above the table of Backprop."""
+    cells = judge.sheets[BACKPROP]
+    found = np.array([_number(cells.get((row, 1))) for row in (3, 4)])
+    floor = np.full(2, ROUNDING_FLOOR)
+    items = [("E_total", 3, 1, found, losses[[0, -1]], floor)]
+    judge.compare(BACKPROP, "summary", items)
+
+
+def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
+    """The gradients of the picked iteration, the slopes beside them, and the runs they come from."""
+    program, cells = plan.program, judge.sheets[GRADIENT_CHECK]
+    iteration, epsilon = (_number(cells.get((row, 1))) for row in (3, 4))
+    position = int(iteration) - 1 if 1 <= iteration <= plan.steps else 0
+    loss = abs(float(truth[program.loss][position]))
+    first, count = GRADIENT_CHECK_ROW + 1, len(program.trained)
+    gradients: list[Item] = []
+    slopes: list[Item] = []
+    for row, name in enumerate(map(gradient_name, program.trained), first):
+        gradient = truth[name][position : position + 1]
+        for items, column, floor in ((gradients, 2, ROUNDING_FLOOR), (slopes, 3, 1e-5 * (1 + loss))):
+            found = np.array([_number(cells.get((row, column)))])
+            items.append((name, row, column, found, gradient, np.array([floor])))
+    judge.compare(GRADIENT_CHECK, "gradients", gradients)
+    judge.compare(GRADIENT_CHECK, "measured slopes", slopes, SLOPE_TOLERANCE)
+
+    inputs = {
+        q.name: np.full(2 * count, truth[q.name][position]) for q in program.of_role("data", "parameter")
+    }
+    for number, name in enumerate(program.trained):
+        inputs[name][2 * number : 2 * number + 2] += (epsilon, -epsilon)
+    values = oracle(program.network, inputs, 1.0).values
+    moved = Table(GRADIENT_CHECK, first + count + 6, {}, 2 * count)
+    items = [
+        (q.name, moved.first_row, column, _column(judge.sheets, moved, column), values[q.name], floor)
+        for column, q in enumerate(program.of_role("forward", "loss"), 2)
+        for floor in [_floor([*inputs.values(), values[program.loss]])]
+    ]
+    judge.compare(GRADIENT_CHECK, "moved weights", items)
+
+
+def _judge_derivation(judge: _Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
+    """Every line whose first cell names a quantity holds that quantity's value in the first row."""
+    names = {label(q.name): q.name for q in plan.program.quantities}
+    cells = judge.sheets[DERIVATION]
+    floor = _floor([column[:1] for column in truth.values()])
+
+    def lines() -> Iterator[Item]:
+        for (row, column), text in cells.items():
+            if column == 0 and text in names and (row, 2) in cells:
+                found = np.array([_number(cells[row, 2])])
+                yield names[str(text)], row, 2, found, truth[names[str(text)]][:1], floor
+
+    judge.compare(DERIVATION, "every line", lines())
+
+
+def _judge_errors(judge: _Judge) -> None:
+    """No cell of any sheet may show an error, but where a number truly overflows."""
+    listed = {(difference.sheet, difference.cell) for difference in judge.differences}
+    overflowed = any(
+        group.worst is not None and not math.isfinite(group.worst.expected) for group in judge.groups
+    )
+    for sheet, cells in judge.sheets.items():
+        for (row, column), value in cells.items():
+            place = (sheet, cell(row, column))
+            if isinstance(value, CellError) and place not in listed and not overflowed:
+                judge.differences.append(Difference(*place, "an error", value, math.nan, math.inf))
+                judge.differing += 1
+
+
+def _merged(groups: Sequence[Group]) -> list[Group]:
+    """One group for all learning rates in place of one for each."""
+    merged: dict[tuple[str, str], Group] = {}
+    for group in groups:
+        if group.compared == 0:
+            continue
+        key = (group.sheet, group.name)
+        before = merged.get(key, Group(*key, 0, None))
+        worst = max((g.worst for g in (before, group) if g.worst is not None), key=lambda d: d.relative)
+        merged[key] = Group(*key, before.compared + group.compared, worst)
+    return list(merged.values())
+
+
+# ---------------------------------------------------------------- reporting
+
+
+def to_text(verdict: Verdict) -> str:
+    """The verdict for a terminal: a table by group for every run, then one sentence."""
+    lines = [f"{verdict.file}: {verdict.network}, {verdict.steps:,} iterations"]
+    for run in verdict.runs:
+        how = "with every input cell changed" if run.changed else "as it stands"
+        lines += ["", f"{run.engine}, {how} (η = {run.learning_rate:g})"]
+        lines.append(f"  {'sheet':<15} {'group':<19} {'cells':>9}  largest relative difference")
+        for group in run.groups:
+            worst = ""
+            if group.worst is not None:
+                worst = f"{group.worst.relative:.1e}  {group.worst.quantity} in {group.worst.cell}"
+            lines.append(f"  {group.sheet:<15} {group.name:<19} {group.compared:>9,}  {worst}".rstrip())
+        for difference in run.differences:
+            lines.append(
+                f"  WRONG {difference.sheet}!{difference.cell} {difference.quantity}: "
+                f"holds {difference.found!r}, PyTorch says {difference.expected!r}"
+            )
+        if run.differing > len(run.differences):
+            lines.append(f"  … and {run.differing - len(run.differences):,} more cells")
+    compared = sum(run.compared for run in verdict.runs)
+    if verdict.proved:
+        sentence = f"PROVED: all {compared:,} recalculated numbers equal PyTorch autograd; "
+        sentence += _where(verdict.worst)
+    else:
+        wrong = sum(run.differing for run in verdict.runs)
+        sentence = (
+            f"WRONG: {wrong:,} of {compared:,} recalculated numbers differ from PyTorch autograd; "
+        )
+        sentence += _where(verdict.worst)
+    return "\n".join([*lines, "", f"{sentence} (tolerance {TOLERANCE:g} relative)."])
+
+
+def _where(worst: Difference | None) -> str:
+    if worst is None:
+        return "nothing was compared"
+    place = f"{worst.sheet}!{worst.cell}"
+    return f"the largest difference is {worst.relative:.1e}, of {worst.quantity} in {place}"
+
+
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain data; numbers that are not finite become None."""
+
+    def plain(difference: Difference | None) -> dict[str, Any] | None:
+        if difference is None:
+            return None
+        return {
+            "sheet": difference.sheet,
+            "cell": difference.cell,
+            "quantity": difference.quantity,
+            "found": difference.found,
+            "expected": difference.expected if math.isfinite(difference.expected) else None,
+            "relative": difference.relative if math.isfinite(difference.relative) else None,
+        }
+
+    return {
+        "file": verdict.file,
+        "verdict": "proved" if verdict.proved else "wrong",
+        "network": verdict.network,
+        "iterations": verdict.steps,
+        "tolerance": TOLERANCE,
+        "largest_difference": plain(verdict.worst),
+        "runs": [
+            {
+                "engine": run.engine,
+                "changed": run.changed,
+                "learning_rate": run.learning_rate,
+                "compared": run.compared,
+                "differing": run.differing,
+                "groups": [
+                    {
+                        "sheet": group.sheet,
+                        "group": group.name,
+                        "compared": group.compared,
+                        "largest_difference": plain(group.worst),
+                    }
+                    for group in run.groups
+                ],
+                "differences": [plain(difference) for difference in run.differences],
+            }
+            for run in verdict.runs
+        ],
+    }
