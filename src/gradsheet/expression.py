@@ -370,7 +370,7 @@ def differentiate(expression: Expression, name: str, result: Expression | None =
 def partial_derivatives(
     expression: Expression, result: Expression | None = None
 ) -> dict[str, Expression]:
-    """The partial derivatives by all names at once, in the order of reading; those that are 0 left out."""
+    """The partial derivatives by all names at once, in the order of reading; zeros are left out."""
     match expression:
         case Reference(name):
             return {name: ONE}

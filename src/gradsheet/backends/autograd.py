@@ -79,7 +79,7 @@ def step(network: Network, inputs: Mapping[str, Array], learning_rate: float) ->
         names = np.array(weight_names(network)[layer])
         weights = _tensor(inputs, names).requires_grad_()
         trained.append((names, weights))
-        sums = signal @ weights.mT  # (rows, samples, neurons)
+        sums = _weighted_sums(signal, weights)
         if spec.biases:
             names = np.array(list(dict.fromkeys(bias_names(network)[layer])))
             biases = _tensor(inputs, names).requires_grad_(spec.train_biases)
@@ -109,6 +109,19 @@ def step(network: Network, inputs: Mapping[str, Array], learning_rate: float) ->
     for names, tensor in trained:
         updated |= _by_name(names, tensor)
     return Step(values, updated)
+
+
+def _weighted_sums(signal: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """``signal @ weights.mT`` of shape (rows, samples, neurons), added up from the left as in a sheet.
+
+    A matrix product may fuse and reorder: it rounds a sum that is exactly 0 on paper to ±1e-18, and at
+    the kink of a ReLU the sign decides between two gradients.
+    """
+    first, *rest = (
+        column.unsqueeze(2) * weight.unsqueeze(1)  # (rows, samples, neurons)
+        for column, weight in zip(signal.unbind(-1), weights.unbind(-1), strict=True)
+    )
+    return sum(rest, start=first)
 
 
 def _losses(
