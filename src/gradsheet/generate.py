@@ -6,20 +6,26 @@ every formula is written together with the value it must give.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gradsheet.backends import arrays, workbook
-from gradsheet.backends.workbook_layout import FORMULAS_WARN, MOST_RATES, Plan, check_size
+from gradsheet import plots
+from gradsheet.backends import arrays, latex, workbook
+from gradsheet.backends.workbook_layout import FORMULAS_WARN, MOST_RATES, Plan, Trace, check_size
+from gradsheet.backends.workbook_lessons import EPSILON
 from gradsheet.compiler import Program, compile_network
 from gradsheet.errors import InputError
+from gradsheet.examples import EXAMPLES
 from gradsheet.files import replacing
 from gradsheet.network import Network
+from gradsheet.sweep import checked_learning_rates, sweep
 
 LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
+
+DEMO_WORKBOOK = "backprop.xlsx"
 
 
 def write_workbook(
@@ -39,19 +45,20 @@ def write_workbook(
     Raises `InputError` for a number that cannot be used, `TooLargeError` for a workbook too large.
     """
     rate = network.learning_rate if learning_rate is None else learning_rate
-    check_learning_rates((rate, *learning_rates))
+    checked_learning_rates([rate])
+    rates = checked_learning_rates(learning_rates)
     if steps < 2:
         raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
-    if not 1 <= len(learning_rates) <= MOST_RATES:
+    if len(rates) > MOST_RATES:
         raise InputError(
-            f"learning rates: {len(learning_rates)} cannot be told apart in a chart; "
-            f"give 1 to {MOST_RATES} (gradsheet sweep takes thousands)"
+            f"learning rates: {len(rates):,} cannot be told apart in a chart; give at most "
+            f"{MOST_RATES} (gradsheet sweep takes thousands)"
         )
     program = compile_network(network)
-    plan = Plan(program, steps, len(learning_rates))
+    plan = Plan(program, steps, len(rates))
     if not force:
         check_size(plan)
-    trace = _trace(program, plan, rate, learning_rates)
+    trace = _trace(program, plan, rate, rates)
     with replacing(path) as temporary:
         workbook.write(temporary, plan, trace)
     return plan
@@ -62,28 +69,51 @@ def is_large(plan: Plan) -> bool:
     return plan.formulas > FORMULAS_WARN
 
 
-def check_learning_rates(rates: Sequence[float]) -> None:
-    """Raise `InputError` unless every learning rate is a finite number greater than 0."""
-    for rate in rates:
-        if not 0 < rate <= 1e6:
-            raise InputError(
-                f"learning rate: {rate!r} must be greater than 0 and at most 1e6; use one such as 0.5"
-            )
+def write_derivation(network: Network, path: Path, *, learning_rate: float | None = None) -> None:
+    """Write the derivation of a network's gradients as Markdown, LaTeX or HTML, by the suffix.
+
+    Raises `InputError` for another suffix or a learning rate that cannot be used.
+    """
+    printers = {".md": latex.to_markdown, ".tex": latex.to_tex, ".html": latex.to_html}
+    printer = printers.get(path.suffix.lower())
+    if printer is None:
+        raise InputError(f"{path}: derivations are written as {', '.join(printers)}; use one of these")
+    rate = network.learning_rate if learning_rate is None else learning_rate
+    checked_learning_rates([rate])
+    program = compile_network(network)
+    values = arrays.evaluate_all(program, program.initial)
+    # The errata are about the course's own text, so they go with the course's own network.
+    text = printer(latex.derivation(program, values, rate, errata=network == EXAMPLES["seed"]))
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def _trace(
-    program: Program, plan: Plan, learning_rate: float, learning_rates: Sequence[float]
-) -> workbook.Trace:
+def demo(folder: Path) -> Iterator[Path]:
+    """Write what `gradsheet demo` shows, file by file, and yield each path when it is written."""
+    network = EXAMPLES["seed"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); use another") from None
+    write_workbook(network, folder / DEMO_WORKBOOK)
+    yield folder / DEMO_WORKBOOK
+    write_derivation(network, folder / "derivation.md")
+    yield folder / "derivation.md"
+    plots.plot_sweep(sweep(network, LEARNING_RATES, 100), folder / "learning_rates.png")
+    yield folder / "learning_rates.png"
+
+
+def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: Sequence[float]) -> Trace:
     table = arrays.train(program, plan.steps, learning_rate)
     comparison = arrays.train(program, plan.comparison_steps, np.array(learning_rates, dtype=np.float64))
     inputs = [quantity.name for quantity in program.of_role("data", "parameter")]
     first, last = ({name: float(table[name][row]) for name in inputs} for row in (0, -1))
-    return workbook.Trace(
+    return Trace(
         learning_rate=learning_rate,
         table=table,
         rates=tuple(learning_rates),
         comparison=comparison,
-        shifted=arrays.evaluate_shifted(program, first, workbook.EPSILON),
+        shifted=arrays.evaluate_shifted(program, first, EPSILON),
         critical=(
             arrays.critical_learning_rate(program, first),
             arrays.critical_learning_rate(program, last),

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gradsheet.errors import InputError, NetworkError
 
@@ -29,7 +29,9 @@ LOSSES = (
 MAGNITUDE_LIMIT = 1e6
 """Largest number a network may hold: beyond it, squares and products overflow in a sheet."""
 
-BiasKind = Literal["neuron", "shared"]
+SHARES_TOLERANCE = 1e-12
+"""The gradient of a softmax is p − t only where the targets t sum to 1, up to this much rounding."""
+
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -53,9 +55,11 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
-            raise NetworkError(
-                f"activation: {self.activation!r} is not known; use one of {', '.join(ACTIVATIONS)}"
-            )
+            shown, known = _shown(self.activation), ", ".join(ACTIVATIONS)
+            raise NetworkError(f"activation: {shown} is not known; use one of {known}")
+        for key in ("shared_bias", "train_biases"):
+            if not isinstance(getattr(self, key), bool):
+                raise NetworkError(f"{key}: {_shown(getattr(self, key))} must be true or false")
         object.__setattr__(self, "weights", _matrix(self.weights, "weights"))
         object.__setattr__(self, "biases", _row(self.biases, "biases"))
         _check_widths(self.weights, "weights", self.fan_in, "as in its first row")
@@ -98,10 +102,15 @@ class Network:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for key in ("layers", "input_names", "output_names"):
-            object.__setattr__(self, key, tuple(getattr(self, key)))
+        for key, wanted in (
+            ("layers", "a list of layers"),
+            ("input_names", "a list of names, such as ['length', 'width']"),
+            ("output_names", "a list of names, such as ['rose', 'tulip']"),
+        ):
+            object.__setattr__(self, key, tuple(_sequence(getattr(self, key), key, wanted)))
         for key in ("inputs", "targets"):
             object.__setattr__(self, key, _matrix(getattr(self, key), key))
+        object.__setattr__(self, "learning_rate", _number(self.learning_rate, "learning_rate"))
         _check(self)
 
     @property
@@ -117,6 +126,13 @@ class Network:
     @property
     def samples(self) -> int:
         return len(self.inputs)
+
+    @property
+    def summary(self) -> str:
+        """One line of words: architecture, activations, loss, samples."""
+        activations = ", ".join(layer.activation.replace("_", " ") for layer in self.layers)
+        samples = "one sample" if self.samples == 1 else f"{self.samples} samples, full batch"
+        return f"{self.architecture}, {activations}; {self.loss.replace('_', ' ')}; {samples}"
 
     def redrawn(self, seed: int) -> Network:
         """The same network with all weights and trained biases drawn anew from ``seed``."""
@@ -194,13 +210,18 @@ def _check(network: Network) -> None:
         raise NetworkError("name: is empty; give the network a name, such as name = 'my network'")
     _check_text(network.description, "description")
     if network.loss not in LOSSES:
-        raise NetworkError(f"loss: {network.loss!r} is not known; use one of {', '.join(LOSSES)}")
+        raise NetworkError(f"loss: {_shown(network.loss)} is not known; use one of {', '.join(LOSSES)}")
     if not network.layers:
         raise NetworkError("layers: there is none; give at least the output layer")
-    if _number(network.learning_rate, "learning_rate") <= 0:
+    for number, layer in enumerate(network.layers, 1):
+        if not isinstance(layer, Layer):
+            raise NetworkError(f"layers[{number}]: {_shown(layer)} is not a Layer; make it one")
+    if network.learning_rate <= 0:
         raise NetworkError(
-            f"learning_rate: {network.learning_rate!r} must be greater than 0, or nothing is learnt"
+            f"learning_rate: {network.learning_rate} must be greater than 0, or nothing is learnt"
         )
+    if network.seed is not None:
+        _check_seed(network.seed)
     for number, (before, layer) in enumerate(pairwise(network.layers), 2):
         where = f"layers[{number}].weights"
         _check_widths(layer.weights, where, before.neurons, "one per neuron of the layer before")
@@ -227,7 +248,7 @@ def _check_loss(network: Network) -> None:
         for number, row in enumerate(network.targets, 1):
             if not all(0 <= value <= 1 for value in row):
                 raise NetworkError(
-                    f"targets: row {number} is {list(row)}, but binary_cross_entropy needs "
+                    f"targets: row {number} is {_shown(list(row))}, but binary_cross_entropy needs "
                     "targets between 0 and 1"
                 )
     if network.loss == "softmax_cross_entropy":
@@ -242,10 +263,11 @@ def _check_loss(network: Network) -> None:
                 "for one output use binary_cross_entropy"
             )
         for number, row in enumerate(network.targets, 1):
-            if abs(sum(row) - 1) > 1e-9 or min(row) < 0:
+            if abs(sum(row) - 1) > SHARES_TOLERANCE or min(row) < 0:
                 raise NetworkError(
-                    f"targets: row {number} is {list(row)}, but softmax_cross_entropy needs "
-                    "shares that are not negative and sum to 1 (or class numbers from 0)"
+                    f"targets: row {number} is {_shown(list(row))}, but softmax_cross_entropy needs "
+                    f"shares that are not negative and sum to 1, and not to {sum(row)!r} "
+                    "(or class numbers from 0)"
                 )
 
 
@@ -255,7 +277,10 @@ def _check_names(network: Network) -> None:
         ("input_names", network.input_names, network.layers[0].fan_in),
         ("output_names", network.output_names, network.layers[-1].neurons),
     )
-    reserved = re.compile(r"(η|learning_rate|iteration|E_total|(a_)?[hiotwbEepmZ]\d*(_\d+)?)")
+    reserved = re.compile(
+        r"η|learning_rate|iteration|E_total"
+        r"|(dE_d|∂E/∂|delta_|δ_)?(a_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
+    )
     for key, names, wanted in counts:
         if names and len(names) != wanted:
             raise NetworkError(f"{key}: has {len(names)} names, but {wanted} are needed")
@@ -276,11 +301,28 @@ def _check_names(network: Network) -> None:
 
 def _check_text(value: object, where: str) -> None:
     if not isinstance(value, str):
-        raise NetworkError(f"{where}: {value!r} is not text; put it in quotes")
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise NetworkError(f"{where}: {value!r} holds a control character or a line break; remove it")
+        raise NetworkError(f"{where}: {_shown(value)} is not text; put it in quotes")
+    # what TOML or the XML of a workbook cannot hold
+    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", value):
+        raise NetworkError(
+            f"{where}: {_shown(value)} holds a line break or another control character; remove it"
+        )
     if len(value) > 1000:
         raise NetworkError(f"{where}: has {len(value)} characters; use at most 1000")
+
+
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise NetworkError(f"seed: {_shown(seed)} is not a whole number from 0, such as seed = 1")
+
+
+def _shown(value: object) -> str:
+    """A value for a message: cut short, and safe for an integer that Python refuses to print."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:80] + "…"
 
 
 def _check_widths(matrix: Matrix, where: str, columns: int, reason: str) -> None:
@@ -310,18 +352,21 @@ def _sequence(value: Any, where: str, wanted: str) -> list[Any] | tuple[Any, ...
     if hasattr(value, "tolist"):  # a NumPy array or a tensor
         value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise NetworkError(f"{where}: {value!r} must be {wanted}")
+        raise NetworkError(f"{where}: {_shown(value)} must be {wanted}")
     return value
 
 
-def _number(value: object, where: str) -> float:
+def _number(value: Any, where: str) -> float:
+    if hasattr(value, "tolist"):  # a NumPy number
+        value = value.tolist()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise NetworkError(f"{where}: {value!r} is not a number; give one such as 0.5")
+        raise NetworkError(f"{where}: {_shown(value)} is not a number; give one such as 0.5")
     if value != value or value in (math.inf, -math.inf):
         raise NetworkError(f"{where}: {value!r} is missing or not finite; give a number")
     if abs(value) > MAGNITUDE_LIMIT:
         raise NetworkError(
-            f"{where}: {value!r} is beyond ±{MAGNITUDE_LIMIT:g}, where a sheet overflows; rescale it"
+            f"{where}: {_shown(value)} is beyond ±{MAGNITUDE_LIMIT:g}, where a sheet overflows; "
+            "rescale it"
         )
     return float(value)
 
@@ -365,7 +410,7 @@ def load(path: Path) -> Network:
     Raises `InputError` for a file that cannot be read, `NetworkError` for what it says.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; check the name") from None
     except UnicodeDecodeError:
@@ -386,19 +431,21 @@ def parse(text: str) -> Network:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise NetworkError(f"is not valid TOML: {error}") from None
+        raise NetworkError(f"is not valid TOML: {error}; mend that place") from None
+    except (ValueError, RecursionError):  # thousands of digits, or of brackets
+        raise NetworkError("is not a network: a number or a list in it is far too long") from None
     _check_keys(table, _NETWORK_KEYS, "")
     for key in ("name", "loss", "inputs", "targets", "layers"):
         if key not in table:
             raise NetworkError(f"{key}: is missing; add it (see `gradsheet examples --show seed`)")
     seed = table.get("seed")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise NetworkError(f"seed: {seed!r} is not a whole number, such as seed = 1")
+    if seed is not None:
+        _check_seed(seed)
     generator = None if seed is None else random.Random(seed)
     inputs = _matrix(table["inputs"], "inputs")
     if not isinstance(table["layers"], list) or not table["layers"]:
         raise NetworkError("layers: needs at least one [[layers]] table, the output layer")
-    fan_in = len(inputs[0]) if inputs else 0
+    fan_in = len(inputs[0])
     layers = []
     for number, entry in enumerate(table["layers"], 1):
         layers.append(_layer(entry, f"layers[{number}]", fan_in, generator))
@@ -412,8 +459,8 @@ def parse(text: str) -> Network:
         inputs=inputs,
         targets=_targets(table["targets"], loss, fan_in),
         learning_rate=table.get("learning_rate", 0.5),
-        input_names=_names(table.get("input_names", []), "input_names"),
-        output_names=_names(table.get("output_names", []), "output_names"),
+        input_names=table.get("input_names", ()),
+        output_names=table.get("output_names", ()),
         seed=seed,
     )
 
@@ -428,9 +475,6 @@ def _layer(entry: object, where: str, fan_in: int, generator: random.Random | No
     if not isinstance(entry, dict):
         raise NetworkError(f"{where}: is not a table; write it as [[layers]] with keys below")
     _check_keys(entry, _LAYER_KEYS, f"{where}.")
-    for key in ("shared_bias", "train_biases"):
-        if not isinstance(entry.get(key, False), bool):
-            raise NetworkError(f"{where}.{key}: {entry[key]!r} must be true or false")
     shared = entry.get("shared_bias", False)
     weights = None
     if "weights" in entry:
@@ -439,7 +483,7 @@ def _layer(entry: object, where: str, fan_in: int, generator: random.Random | No
     if neurons is None:
         raise NetworkError(f"{where}: give weights, or neurons to have the weights drawn")
     if isinstance(neurons, bool) or not isinstance(neurons, int) or not 1 <= neurons <= 1000:
-        raise NetworkError(f"{where}.neurons: {neurons!r} is not a whole number from 1 to 1000")
+        raise NetworkError(f"{where}.neurons: {_shown(neurons)} is not a whole number from 1 to 1000")
     if weights is not None and len(weights) != neurons:
         raise NetworkError(
             f"{where}.weights: has {len(weights)} rows for {neurons} neurons; give one per neuron"
@@ -473,7 +517,7 @@ def _layer(entry: object, where: str, fan_in: int, generator: random.Random | No
 def _choice(value: object, where: str) -> str:
     """A name such as ``half_squared_error``; spaces, hyphens and capitals are forgiven."""
     if not isinstance(value, str):
-        raise NetworkError(f"{where}: {value!r} is not text; put it in quotes")
+        raise NetworkError(f"{where}: {_shown(value)} is not text; put it in quotes")
     return re.sub(r"[\s-]+", "_", value.strip()).lower()
 
 
@@ -489,17 +533,11 @@ def _targets(value: object, loss: str, outputs: int) -> Matrix:
     for number, label in enumerate(value, 1):
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < outputs:
             raise NetworkError(
-                f"targets: label {label!r} of sample {number} is out of range; with {outputs} "
+                f"targets: label {_shown(label)} of sample {number} is out of range; with {outputs} "
                 f"outputs, labels are whole numbers from 0 to {outputs - 1}"
             )
         rows.append(tuple(1.0 if k == label else 0.0 for k in range(outputs)))
     return tuple(rows)
-
-
-def _names(value: object, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise NetworkError(f"{where}: must be a list of names")
-    return tuple(value)
 
 
 def to_toml(network: Network) -> str:
@@ -532,7 +570,7 @@ def to_toml(network: Network) -> str:
             lines.append(f"biases = {_numbers(layer.biases)}")
         if layer.shared_bias:
             lines.append("shared_bias = true  # all neurons of the layer share the one bias")
-        if layer.biases and not layer.train_biases:
+        if not layer.train_biases:
             lines.append("train_biases = false  # the biases stay as they are")
     return "\n".join(lines) + "\n"
 

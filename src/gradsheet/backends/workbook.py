@@ -1,6 +1,6 @@
 """Write a `Program` as a live workbook: every number a formula, every formula with its true value.
 
-`write` is the whole of the interface; below it stands one function per sheet. Every formula is put down
+`write` is the whole of the interface. Every formula is put down
 with the value it must give, so that a previewer that does not calculate (a phone, a mail client, pandas)
 shows the right numbers too.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,48 +21,29 @@ from gradsheet.backends.workbook_layout import (
     BACKPROP,
     DERIVATION,
     GRADIENT_CHECK,
-    GRADIENT_CHECK_ROW,
     LEARNING_RATES,
     NETWORK,
-    NETWORK_ROW,
     README,
     WORKINGS,
     Plan,
     Table,
+    Trace,
     area,
     cell,
     formula_templates,
-    sheet_notation,
 )
-from gradsheet.compiler import Chain, Program, Quantity, gradient_name
-from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Array, evaluate, render
-from gradsheet.network import to_toml
+from gradsheet.backends.workbook_lessons import (
+    write_derivation,
+    write_gradient_check,
+    write_network,
+    write_read_me,
+)
+from gradsheet.compiler import Program, Quantity
+from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Array, render
 
-EPSILON = 1e-5
-"""Step of the central differences: about where their two errors, ε² and rounding/ε, are equal."""
-RELATIVE_TOLERANCE = 1e-5
-ABSOLUTE_TOLERANCE = 1e-10
 CUT = 2.0
 """The linear chart of the learning rates cuts a diverging loss at this multiple of the first loss."""
 WORDS_LIMIT = 150  # characters of a formula in words over a column
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The numbers that the formulas must give, each an array whose first axis is the iteration.
-
-    ``table`` holds every quantity, shape (steps,); ``rates`` the compared learning rates and
-    ``comparison`` every quantity for them, shape (comparison steps, rates); ``shifted`` every quantity
-    of the first iteration with one parameter after the other moved by ±ε, shape (2 · parameters,).
-    ``critical`` is 2/λmax in the first and in the last iteration.
-    """
-
-    learning_rate: float
-    table: Mapping[str, Array]
-    rates: Sequence[float]
-    comparison: Mapping[str, Array]
-    shifted: Mapping[str, Array]
-    critical: tuple[float, float]
 
 
 def write(path: Path, plan: Plan, trace: Trace) -> None:
@@ -87,11 +67,11 @@ def write(path: Path, plan: Plan, trace: Trace) -> None:
         sheets = {name: Sheet(book, name, styles) for name in names}
         _backprop(book, sheets[BACKPROP], plan, trace)
         _learning_rates(book, sheets[LEARNING_RATES], plan, trace)
-        _gradient_check(sheets[GRADIENT_CHECK], plan, trace)
-        _derivation(sheets[DERIVATION], plan, trace)
-        _read_me(sheets[README], plan)
+        write_gradient_check(sheets[GRADIENT_CHECK], plan, trace)
+        write_derivation(sheets[DERIVATION], plan, trace)
+        write_read_me(sheets[README], plan)
         _workings(sheets[WORKINGS], plan, trace)
-        _network(sheets[NETWORK], plan)
+        write_network(sheets[NETWORK], plan)
     finally:
         book.close()
 
@@ -155,7 +135,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     )
 
     sheet.text(0, 0, f"Back-propagation, live: {network.name}", styles.title)
-    sheet.text(1, 0, f"{_architecture(program)}. {network.description}".strip(), styles.note)
+    sheet.text(1, 0, f"{program.network.summary}. {network.description}".strip(), styles.note)
     sheet.text(plan.RATE_ROW, 0, "learning rate η", styles.label)
     sheet.positive_input(
         plan.RATE_ROW,
@@ -207,7 +187,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_row(table.header_row - 1, 11.5 * max(2, min(9, math.ceil(longest / 15))))
     sheet.xlsx.set_row(table.header_row, 18)
     sheet.xlsx.freeze_panes(table.first_row, 1)
-    _print_setup(sheet, table.header_row, wide=len(table.columns) > 45)
+    sheet.print_landscape(table.header_row, wide=len(table.columns) > 45)
     sheet.xlsx.repeat_columns(0)
 
     chart = book.add_chart({"type": "scatter", "subtype": "straight"})
@@ -225,24 +205,8 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.insert_chart(0, 9, chart, {"x_offset": 10, "y_offset": 2, "object_position": 3})
 
 
-def _architecture(program: Program) -> str:
-    network = program.network
-    activations = ", ".join(layer.activation.replace("_", " ") for layer in network.layers)
-    samples = "one sample" if network.samples == 1 else f"{network.samples} samples, full batch"
-    return f"{network.architecture}, {activations}; {network.loss.replace('_', ' ')}; {samples}"
-
-
 def _below_limit(address: str) -> str:
     return f"{address}<{DIVERGENCE_LIMIT:.0E}"
-
-
-def _print_setup(sheet: Sheet, header_row: int, *, wide: bool = False) -> None:
-    sheet.xlsx.set_landscape()
-    sheet.xlsx.set_paper(8)  # A3
-    sheet.xlsx.set_margins(0.4, 0.4, 0.5, 0.5)
-    sheet.xlsx.fit_to_pages(0 if wide else 1, 0)
-    sheet.xlsx.repeat_rows(header_row - 1, header_row)
-    sheet.xlsx.set_footer("&L&A&RPage &P of &N")
 
 
 def _chart_look(chart: Any, title: str, log: tuple[float, float] | None, steps: int) -> None:
@@ -359,7 +323,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, plan.rates, 11.5)
     sheet.xlsx.freeze_panes(header_row + 1, 1)
-    _print_setup(sheet, header_row)
+    sheet.print_landscape(header_row)
     left = max(plan.rates + 2, 7)
     _critical_rates(sheet, left, trace)
     cap = CUT * float(losses[0, 0])
@@ -452,7 +416,7 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_column(0, 0, 12)
     sheet.xlsx.set_column(1, max(plan.workings[-1].columns.values()), 11.5)
     sheet.xlsx.freeze_panes(plan.WORKINGS_HEADER_ROW + 1, 1)
-    _print_setup(sheet, plan.WORKINGS_HEADER_ROW, wide=True)
+    sheet.print_landscape(plan.WORKINGS_HEADER_ROW, wide=True)
 
 
 def _cut_losses(sheet: Sheet, plan: Plan, table: Table, losses: Sequence[float], cap: float) -> None:
@@ -466,364 +430,3 @@ def _cut_losses(sheet: Sheet, plan: Plan, table: Table, losses: Sequence[float],
         value = min(loss, cap) if math.isfinite(loss) else math.nan
         formula = f"=MIN({own},{CUT:g}*{first})"
         sheet.formula(row, column, formula, value, sheet.styles.number("loss"))
-
-
-# ---------------------------------------------------------------- Gradient check
-
-
-def _gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
-    """Analytic against numeric gradients, in the row that the user picks."""
-    program, styles, table = plan.program, sheet.styles, plan.backprop
-    parameters = program.trained
-    values = {name: float(column[0]) for name, column in trace.table.items()}
-    results, picked = (
-        GRADIENT_CHECK_ROW,
-        GRADIENT_CHECK_ROW + len(parameters) + 4,
-    )  # header rows of the two tables
-    name = GRADIENT_CHECK
-
-    sheet.text(0, 0, "Gradient check: is every ∂E/∂w the slope of the loss?", styles.title)
-    sheet.text(
-        1,
-        0,
-        "The table's ∂E/∂w beside the slope measured by moving one weight by ±ε and computing "
-        "the whole network "
-        "again, below. No calculus is used there.",
-        styles.note,
-    )
-    sheet.text(3, 0, "iteration to check", styles.label)
-    sheet.number(3, 1, 1, styles(bold=True, num_format="0", **INPUT))
-    sheet.xlsx.data_validation(
-        3,
-        1,
-        3,
-        1,
-        {
-            "validate": "integer",
-            "criteria": "between",
-            "minimum": 1,
-            "maximum": plan.steps,
-            "input_title": "Iteration",
-            "input_message": f"A whole number from 1 to {plan.steps}.",
-            "error_title": "No such iteration",
-            "error_message": f"Type a whole number from 1 to {plan.steps}.",
-        },
-    )
-    sheet.text(4, 0, "ε", styles.label)
-    hint = "The step of the central differences."
-    sheet.positive_input(4, 1, EPSILON, "ε", hint)
-    sheet.text(
-        4, 2, "larger: the curve bends between w − ε and w + ε; smaller: rounding shows", styles.note
-    )
-    sheet.text(5, 0, "relative tolerance", styles.label)
-    sheet.positive_input(5, 1, RELATIVE_TOLERANCE, "Tolerance", "Of the larger of the two gradients.")
-    tolerance = ABSOLUTE_TOLERANCE * (1 + values[program.loss])
-    sheet.text(6, 0, "plus, for rounding", styles.label)
-    loss_here = cell(picked + 1, 1 + len(_data_and_parameters(program)), name)
-    sheet.formula(
-        6,
-        1,
-        f"={ABSOLUTE_TOLERANCE:.0E}*(1+ABS({loss_here.split('!')[1]}))",
-        tolerance,
-        styles(num_format="0.0E+00", align="right"),
-    )
-    if any(layer.activation in ("relu", "leaky_relu") for layer in program.network.layers):
-        sheet.text(
-            6, 2, "a sum within ε of a ReLU's kink at 0 can differ: the slope jumps there", styles.note
-        )
-
-    # the network at the picked row
-    inputs = _data_and_parameters(program)
-    sheet.text(
-        picked - 1, 0, "The picked row, and the network with one weight moved by ±ε", styles.heading
-    )
-    sheet.text(picked, 0, "iteration", styles(bold=True, align="center"))
-    sheet.formula(picked + 1, 0, "=$B$4", 1, styles(align="center"))
-    place = {}
-    for column, item in enumerate((*inputs, program.loss), 1):
-        quantity = program[item]
-        sheet.text(picked, column, quantity.label, styles.header(quantity.role))
-        formula = f"=INDEX({table.span(item)},$B$4)"
-        sheet.formula(picked + 1, column, formula, values[item], styles.number(quantity.role))
-        place[item] = cell(picked + 1, column, name).split("!")[1]
-
-    evaluated = program.of_role("forward", "loss")
-    header = picked + 3
-    sheet.text(header, 0, "moved", styles(bold=True, align="center"))
-    sheet.text(header, 1, "its value", styles.header("parameter"))
-    for column, quantity in enumerate(evaluated, 2):
-        sheet.text(header, column, quantity.label, styles.header(quantity.role))
-    loss_column = 2 + [quantity.name for quantity in evaluated].index(program.loss)
-    shifted = {key: np.broadcast_to(v, 2 * len(parameters)) for key, v in trace.shifted.items()}
-    for number, parameter in enumerate(parameters):
-        for side, sign in enumerate("+-"):
-            row, run = header + 1 + 2 * number + side, number + side * len(parameters)
-            sheet.text(row, 0, f"{parameter} {'+' if sign == '+' else '−'} ε", styles(align="center"))
-            moved = float(shifted[parameter][run])
-            style = styles.number("parameter")
-            sheet.formula(row, 1, f"={place[parameter]}{sign}$B$5", moved, style)
-            here = {q.name: cell(row, column) for column, q in enumerate(evaluated, 2)}
-            here |= {item: place[item] for item in inputs}
-            here[parameter] = f"$B{row + 1}"
-            notation = sheet_notation(here.__getitem__)
-            for column, quantity in enumerate(evaluated, 2):
-                assert quantity.expression is not None
-                formula = "=" + render(quantity.expression, notation)
-                value = float(shifted[quantity.name][run])
-                sheet.formula(row, column, formula, value, styles.number(quantity.role))
-
-    # the verdicts
-    headers = "weight|value|∂E/∂w in the table|∂E/∂w measured|difference|÷ allowed|verdict"
-    for column, text in enumerate(headers.split("|")):
-        sheet.text(results, column, text, styles.header("gradient"))
-    ratios: list[float] = []
-    for number, parameter in enumerate(parameters):
-        row, up, down = results + 1 + number, header + 1 + 2 * number, header + 2 + 2 * number
-        gradient = gradient_name(parameter)
-        analytic = values[gradient]
-        losses = shifted[program.loss]
-        numeric = float((losses[number] - losses[number + len(parameters)]) / (2 * EPSILON))
-        style = styles(num_format="0.000000000E+00", bg_color=GROUPS["gradient"][2])
-        sheet.text(row, 0, parameter, styles.label)
-        sheet.formula(row, 1, f"={place[parameter]}", values[parameter], styles.number("parameter"))
-        sheet.formula(row, 2, f"=INDEX({table.span(gradient)},$B$4)", analytic, style)
-        slope = f"=({cell(up, loss_column)}-{cell(down, loss_column)})/(2*$B$5)"
-        sheet.formula(row, 3, slope, numeric, style)
-        c, d, e, f = (cell(row, column) for column in (2, 3, 4, 5))
-        sheet.formula(row, 4, f"={c}-{d}", analytic - numeric, style)
-        allowed = RELATIVE_TOLERANCE * max(abs(analytic), abs(numeric)) + tolerance
-        ratios.append(abs(analytic - numeric) / allowed)
-        share = f"=ABS({e})/($B$6*MAX(ABS({c}),ABS({d}))+$B$7)"
-        sheet.formula(row, 5, share, ratios[-1], styles(num_format="0.000"))
-        verdict = "OK" if ratios[-1] <= 1 else "WRONG"
-        centred = styles(bold=True, align="center")
-        sheet.formula(row, 6, f'=IF({f}<=1,"OK","WRONG")', verdict, centred)
-    last = results + len(parameters)
-    sheet.text(7, 0, "all weights", styles.label)
-    overall = f'=IF(MAX({area(results + 1, 5, last, 5)})<=1,"OK","WRONG")'
-    sheet.formula(
-        7, 1, overall, "OK" if max(ratios) <= 1 else "WRONG", styles(bold=True, align="center")
-    )
-    for word, background, colour in (("OK", "#E8F2E1", "#3F6B27"), ("WRONG", "#FFC7CE", "#9C0006")):
-        look = styles(bg_color=background, font_color=colour)
-        rule = {"type": "cell", "criteria": "==", "value": f'"{word}"', "format": look}
-        sheet.xlsx.conditional_format(results + 1, 6, last, 6, rule)
-        sheet.xlsx.conditional_format(7, 1, 7, 1, rule)
-    sheet.xlsx.set_column(0, 0, 18)
-    sheet.xlsx.set_column(1, max(7, len(inputs) + 1, len(evaluated) + 2), 17)
-    sheet.xlsx.freeze_panes(0, 1)
-    _print_setup(sheet, results)
-
-
-def _data_and_parameters(program: Program) -> list[str]:
-    return [quantity.name for quantity in program.of_role("data", "parameter")]
-
-
-# ---------------------------------------------------------------- Derivation
-
-
-def _derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
-    """Per weight the chain of partial derivatives, in words and in the numbers of the first row."""
-    program, styles, table = plan.program, sheet.styles, plan.backprop
-    values = {name: column[0] for name, column in trace.table.items()}
-    notation = sheet_notation(lambda name: table.address(name, table.first_row))
-    number = styles(num_format="0.000000000000", bg_color=GROUPS["gradient"][2])
-
-    def line(row: int, quantity: Quantity) -> None:
-        """A quantity of the table: its name, its formula in words, its value, a link to its cell."""
-        assert quantity.expression is not None
-        address = table.address(quantity.name, table.first_row)
-        style = styles(num_format="0.000000000000", bg_color=GROUPS[quantity.role][2])
-        sheet.text(row, 0, quantity.label, styles.label)
-        sheet.text(row, 1, f"= {render(quantity.expression, TEXT)}")
-        sheet.formula(row, 2, f"={address}", float(values[quantity.name]), style)
-        sheet.link(row, 3, address)
-
-    sheet.text(0, 0, f"Derivation: {program.network.name}", styles.title)
-    sheet.text(
-        1,
-        0,
-        "Each ∂E/∂w is a chain of partial derivatives. The numbers are live: they are those of "
-        "the first row of "
-        "Backprop, E stands for E_total.",
-        styles.note,
-    )
-    row = 3
-    for title, quantities in (
-        ("Forward pass", program.of_role("forward")),
-        ("Loss", program.of_role("loss")),
-        ("Shared factors: δ of a neuron is ∂E/∂(its sum)", program.of_role("delta")),
-    ):
-        sheet.text(row, 0, title, styles.heading)
-        for row, quantity in enumerate(quantities, row + 1):  # noqa: B020
-            line(row, quantity)
-        row += 2
-    sheet.text(row, 0, "The chain rule, weight by weight, from the last layer back", styles.heading)
-    row += 2
-    for gradient in sorted(program.of_role("gradient"), key=lambda q: -(q.layer or 0)):
-        chains = [_full_chain(program, chain) for chain in gradient.chains]
-        product = " · ".join(factor.label for factor in chains[0])
-        more = f" + … ({len(chains)} such terms)" if len(chains) > 1 else ""
-        sheet.text(
-            row, 0, f"{gradient.label} = {product}{more}", styles(bold=True, font_color="#62308E")
-        )
-        row += 1
-        products, total = [], 0.0
-        for chain in chains:
-            first, term = row, 1.0
-            for factor in chain:
-                value = float(evaluate(factor.expression, values))
-                sheet.text(row, 0, factor.label)
-                sheet.text(row, 1, f"= {render(factor.expression, TEXT)}")
-                sheet.formula(row, 2, f"={render(factor.expression, notation)}", value, number)
-                row, term = row + 1, term * value
-            products.append("*".join(cell(r, 2) for r in range(first, row)))
-            if len(chains) > 1:
-                sheet.text(row, 0, "their product")
-                sheet.formula(row, 2, f"={products[-1]}", term, number)
-                products[-1] = cell(row, 2)
-                row += 1
-            total += term
-        assert gradient.expression is not None
-        address = table.address(gradient.name, table.first_row)
-        sheet.text(row, 0, gradient.label, styles.label)
-        sheet.text(row, 1, f"= {render(gradient.expression, TEXT)}")
-        style = styles(num_format="0.000000000000", bold=True, bg_color=GROUPS["gradient"][2])
-        sheet.formula(row, 2, f"={'+'.join(products)}", total, style)
-        sheet.link(row, 3, address)
-        same = f"IF(ABS({cell(row, 2)}-{address})<=0.000000001*ABS({address})"
-        sheet.formula(
-            row,
-            4,
-            f'={same},"equals the table","differs from the table")',
-            "equals the table",
-            styles.note,
-        )
-        row += 2
-    sheet.xlsx.set_column(0, 0, 22)
-    sheet.xlsx.set_column(1, 1, 62)
-    sheet.xlsx.set_column(2, 2, 18)
-    sheet.xlsx.set_column(3, 4, 18)
-    sheet.xlsx.set_portrait()
-    sheet.xlsx.set_paper(9)  # A4
-    sheet.xlsx.fit_to_pages(1, 0)
-    sheet.xlsx.set_footer("&L&A&RPage &P of &N")
-
-
-def _full_chain(program: Program, chain: Chain) -> Chain:
-    """The chain with its δ spelled out: ∂E/∂a_o1 · ∂a_o1/∂o1 · ∂o1/∂w5."""
-    delta, last = chain
-    (spelled_out,) = program[f"delta_{delta.by}"].chains
-    return (*spelled_out, last)
-
-
-# ---------------------------------------------------------------- Read me and Network
-
-
-def _read_me(sheet: Sheet, plan: Plan) -> None:
-    network, styles = plan.program.network, sheet.styles
-    sections = (
-        (
-            "What this is",
-            (
-                f"A neural network ({_architecture(plan.program)}) that learns in front of you.",
-                "Every number you see is a formula; only the yellow cells hold typed numbers. "
-                "Change one and "
-                "everything that depends on it follows.",
-            ),
-        ),
-        (
-            "The sheets",
-            (
-                "Backprop: one row per iteration: data, weights, forward pass, loss, every "
-                "∂E/∂w; the next row "
-                "starts with the updated weights.",
-                "Learning rates: the same training with several learning rates, their loss "
-                "curves, and the "
-                "critical rate beyond which gradient descent overshoots.",
-                "Gradient check: every ∂E/∂w beside the slope of the loss, measured without any "
-                "calculus.",
-                "Derivation: the chain rule for every weight, in words and in the numbers of the "
-                "first row.",
-                "Workings: the trainings behind Learning rates. Network: this network as text, "
-                "to generate the "
-                "workbook again.",
-            ),
-        ),
-        (
-            "In class",
-            (
-                "1. Change the learning rate η on Backprop to 0.1, then to 10. What does the "
-                "chart do, and why?",
-                "2. On Backprop, follow one gradient cell to the cells it reads (Excel: "
-                "Formulas, Trace "
-                "precedents). Which arrows are shared by two weights?",
-                "3. Spoil one gradient formula in a row, then look at Gradient check for that "
-                "row. Does the loss "
-                "chart betray the mistake?",
-                "4. Set all initial weights of a layer equal. Which gradients become equal, and "
-                "what can the "
-                "network no longer learn?",
-                "5. On Learning rates, look for the largest rate that still learns; compare it "
-                "with the critical "
-                "rate.",
-            ),
-        ),
-        (
-            "How to read it",
-            (
-                "i input, t target, w weight, b bias, h and o the weighted sums of hidden and "
-                "output neurons, "
-                "a_… what the activation makes of them.",
-                "E_total is the loss; ∂E/∂w its slope along w; δ of a neuron is ∂E/∂(its sum), "
-                "which all its "
-                "weights share. With several samples, h1[2] is h1 of sample 2.",
-                "Iteration k shows the network before its k-th update: the first row is the "
-                "network as it was "
-                "given.",
-            ),
-        ),
-        (
-            "What is guaranteed",
-            (
-                "The formulas use only what Excel, LibreOffice, Google Sheets and IronCalc "
-                "compute alike, and "
-                "never the cached values.",
-                "gradsheet's tests recalculate such workbooks with two spreadsheet engines and "
-                "compare every "
-                "value, gradient and update with PyTorch's autograd in float64.",
-                "To prove this very file, edited or not: gradsheet verify FILE.xlsx (it compares "
-                "to within "
-                "1e-9 and names the first cell that differs).",
-            ),
-        ),
-    )
-    sheet.text(0, 0, f"Read me: {network.name}", styles.title)
-    row = 2
-    for title, lines in sections:
-        sheet.text(row, 0, title, styles.heading)
-        row = sheet.texts(row + 1, 0, lines, styles(text_wrap=True, valign="top")) + 1
-    sheet.xlsx.set_column(0, 0, 110)
-    sheet.xlsx.set_portrait()
-    sheet.xlsx.set_paper(9)  # A4
-    sheet.xlsx.fit_to_pages(1, 0)
-
-
-def _network(sheet: Sheet, plan: Plan) -> None:
-    """The network as TOML, one line a cell: what `gradsheet verify` reads to know the columns."""
-    sheet.text(0, 0, "The network of this workbook, as gradsheet reads it", sheet.styles.title)
-    sheet.text(
-        1,
-        0,
-        "To generate the workbook again, save the lines below as a .toml file and give it to "
-        "gradsheet workbook. "
-        "Edits to the yellow cells are not written back here.",
-        sheet.styles.note,
-    )
-    facts = (("iterations", plan.steps), ("compared learning rates", plan.rates))
-    for row, (label, count) in enumerate(facts, 3):
-        sheet.text(row, 0, label, sheet.styles.label)
-        sheet.number(row, 1, count)
-    style = sheet.styles(font_name="Consolas", font_size=10)
-    sheet.texts(NETWORK_ROW, 0, to_toml(plan.program.network).splitlines(), style)
-    sheet.xlsx.set_column(0, 0, 30)

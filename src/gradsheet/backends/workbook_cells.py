@@ -143,3 +143,19 @@ class Sheet:
                 "error_message": "Type a number greater than 0, such as 0.5.",
             },
         )
+
+    def print_landscape(self, header_row: int, *, wide: bool = False) -> None:
+        """Print on A3, headers repeated; one page wide, unless the table is too ``wide`` to be read."""
+        self.xlsx.set_landscape()
+        self.xlsx.set_paper(8)  # A3
+        self.xlsx.set_margins(0.4, 0.4, 0.5, 0.5)
+        self.xlsx.fit_to_pages(0 if wide else 1, 0)
+        self.xlsx.repeat_rows(header_row - 1, header_row)
+        self.xlsx.set_footer("&L&A&RPage &P of &N")
+
+    def print_portrait(self) -> None:
+        """Print on A4, one page wide."""
+        self.xlsx.set_portrait()
+        self.xlsx.set_paper(9)  # A4
+        self.xlsx.fit_to_pages(1, 0)
+        self.xlsx.set_footer("&L&A&RPage &P of &N")

@@ -6,7 +6,7 @@ and the size check all speak of the same cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from gradsheet.expression import (
     POWER,
     PRODUCT,
     SUM,
+    Array,
     Expression,
     Form,
     Notation,
@@ -44,8 +45,9 @@ GRADIENT_CHECK_ROW = 9
 
 FORMULAS_WARN = 200_000
 FORMULAS_REFUSE = 500_000
-COMPARISON_FORMULAS = 150_000
-"""How many formulas the learning-rate comparison may take; it shows fewer iterations beyond that."""
+COMPARISON_FORMULAS = (30_000, 150_000)
+"""The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, within these bounds;
+it shows fewer iterations than the table where that is not enough."""
 
 LONGEST_FORMULA = 8_192  # characters, Excel's limit
 MOST_COLUMNS = 16_384  # Excel's limit
@@ -219,8 +221,14 @@ class Plan:
     @property
     def comparison_steps(self) -> int:
         """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
-        per_step = self.rates * (len(self.trained_names) + 2)
-        return min(self.steps, max(2, COMPARISON_FORMULAS // per_step))
+        least, most = COMPARISON_FORMULAS
+        left = min(most, max(least, FORMULAS_WARN - self.steps * len(self.names)))
+        return min(self.steps, max(2, left // self._comparison_width))
+
+    @property
+    def _comparison_width(self) -> int:
+        """Formulas a step for all compared rates: the training, its loss, and the loss to draw."""
+        return self.rates * (len(self.trained_names) + 1 + self.program.can_diverge)
 
     def rate_cell(self, number: int) -> str:
         """Absolute address of a compared learning rate, counted from 0."""
@@ -233,11 +241,29 @@ class Plan:
         users = sum(len(q.chains) for q in self.program.of_role("gradient"))
         return (
             self.steps * len(self.names)
-            + self.comparison_steps * self.rates * (len(self.trained_names) + 2)
+            + self.comparison_steps * self._comparison_width
             + 2 * parameters * (evaluated + 1)
             + 3 * users
             + len(self.names)
         )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The numbers that the formulas must give, each an array whose first axis is the iteration.
+
+    ``table`` holds every quantity, shape (steps,); ``rates`` the compared learning rates and
+    ``comparison`` every quantity for them, shape (comparison steps, rates); ``shifted`` every quantity
+    of the first iteration with one parameter after the other moved by ±ε, shape (2 · parameters,).
+    ``critical`` is 2/λmax in the first and in the last iteration.
+    """
+
+    learning_rate: float
+    table: Mapping[str, Array]
+    rates: Sequence[float]
+    comparison: Mapping[str, Array]
+    shifted: Mapping[str, Array]
+    critical: tuple[float, float]
 
 
 def check_size(plan: Plan) -> None:

@@ -1,0 +1,206 @@
+"""The command line: reads flags, calls the public functions, prints. It holds no logic.
+
+Heavy imports stand inside the commands, so that ``gradsheet --help`` starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradsheet import __version__
+from gradsheet.errors import GradsheetError, InputError
+
+
+class _Group(click.Group):
+    """Prints an expected error as one sentence, without a traceback unless ``--debug`` is given."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except GradsheetError as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            context.exit(error.exit_code)
+        except MemoryError:
+            if context.params.get("debug"):
+                raise
+            click.echo("Error: not enough memory; use fewer steps, rates, samples or neurons", err=True)
+            context.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gradsheet")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Neural networks you can open in a spreadsheet, with every number proved right.
+
+    Start with `gradsheet demo`. NETWORK is the name of an example (see `gradsheet examples`) or the path
+    of a .toml file.
+    """
+
+
+_network = click.argument("network", default="seed", metavar="[NETWORK]")
+_steps = click.option(
+    "--steps",
+    type=click.IntRange(2),
+    default=100,
+    show_default=True,
+    help="Iterations: one row each.",
+)
+_learning_rate = click.option(
+    "--learning-rate", type=float, help="Learning rate η.  [default: the network's own]"
+)
+_RATES_HELP = (
+    "Learning rates, such as 0.1,0.5,2 or 1e-3:1e2:50log (50 from 1e-3 to 1e2, evenly in logarithm)."
+)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
+              help="Folder for the files.")  # fmt: skip
+def demo(out: Path) -> None:
+    """Make everything once, and prove it.
+
+    Writes the workbook of the course's network, its derivation and its loss curves, then recalculates
+    the workbook and compares every number in it with PyTorch autograd.
+    """
+    from gradsheet import generate, verify
+
+    for path in generate.demo(out):
+        click.echo(f"wrote {path}")
+    _report(verify.verify(out / generate.DEMO_WORKBOOK))
+
+
+@main.command()
+@click.option("--show", metavar="NAME", help="Print this example as TOML, to start a network from.")
+def examples(show: str | None) -> None:
+    """List the built-in networks, or print one as TOML."""
+    from gradsheet.examples import EXAMPLES
+    from gradsheet.network import to_toml
+
+    if show is None:
+        for name, network in EXAMPLES.items():
+            click.echo(f"{name:<8} {network.architecture:<7} {network.description}")
+    elif show in EXAMPLES:
+        click.echo(to_toml(EXAMPLES[show]), nl=False)
+    else:
+        raise InputError(f"--show: {show!r} is no example; choose one of {', '.join(EXAMPLES)}")
+
+
+@main.command()
+@_network
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The file to write.  [default: NETWORK.xlsx]"
+)
+@_learning_rate
+@_steps
+@click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
+@click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
+def workbook(
+    network: str,
+    out: Path | None,
+    learning_rate: float | None,
+    steps: int,
+    learning_rates: str | None,
+    force: bool,
+) -> None:
+    """Write the live workbook of a network.
+
+    Every forward value, loss, partial derivative and weight update is a formula, one row per iteration.
+    """
+    from gradsheet import generate
+    from gradsheet.examples import find
+    from gradsheet.sweep import parse_learning_rates
+
+    found = find(network)
+    out = Path(f"{Path(network).stem}.xlsx") if out is None else out
+    rates = generate.LEARNING_RATES if learning_rates is None else parse_learning_rates(learning_rates)
+    plan = generate.write_workbook(
+        found, out, learning_rate=learning_rate, steps=steps, learning_rates=rates, force=force
+    )
+    click.echo(f"wrote {out} ({plan.formulas:,} formulas)")
+    if generate.is_large(plan):
+        click.echo("Note: a workbook of this size opens and recalculates slowly.", err=True)
+
+
+@main.command()
+@_network
+@click.option("--out", type=click.Path(path_type=Path), default=Path("derivation.md"), show_default=True,
+              help="The file to write: .md, .tex or .html.")  # fmt: skip
+@_learning_rate
+def derive(network: str, out: Path, learning_rate: float | None) -> None:
+    """Write out the derivation: every ∂E/∂w by the chain rule, with the numbers of the first step."""
+    from gradsheet import generate
+    from gradsheet.examples import find
+
+    generate.write_derivation(find(network), out, learning_rate=learning_rate)
+    click.echo(f"wrote {out}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--engine", type=click.Choice(["ironcalc", "libreoffice", "both"]), default="ironcalc",
+              show_default=True, help="The spreadsheet engine that recalculates.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def verify(file: Path, engine: str, as_json: bool) -> None:
+    """Prove a workbook: recalculate it and compare every number with PyTorch autograd.
+
+    FILE is a workbook that gradsheet wrote, edited or not. It is calculated as it stands, and again with
+    every input cell changed. Exit code 0: all equal; 1: some differ; 2: the file cannot be used.
+    """
+    from gradsheet import verify as verifier
+
+    engines = tuple(verifier.ENGINES) if engine == "both" else (engine,)
+    verdict = verifier.verify(file, engines)
+    if as_json:
+        click.echo(json.dumps(verifier.to_json(verdict), indent=2, ensure_ascii=False))
+        sys.exit(0 if verdict.proved else 1)
+    _report(verdict)
+
+
+@main.command()
+@_network
+@click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
+@_steps
+@click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, metavar="K",
+              help="Train from K random draws of the weights; 0: from the given weights.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("sweep.csv"), show_default=True,
+              help="The table to write.")  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path),
+              help="A picture to draw as well: .png, .svg or .pdf.")  # fmt: skip
+def sweep(
+    network: str, learning_rates: str | None, steps: int, seeds: int, out: Path, plot: Path | None
+) -> None:
+    """Train with many learning rates at once: a table of losses, and a picture.
+
+    Up to 12 rates give whole loss curves; thousands give the final loss of each, with the critical
+    learning rate 2/λmax drawn in.
+    """
+    from gradsheet import generate, plots, sweep
+    from gradsheet.examples import find
+
+    found = find(network)
+    given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
+    if plot is not None:
+        plots.picture_format(plot)  # a wrong name is told before the work, not after it
+    result = sweep.sweep(found, given or generate.LEARNING_RATES, steps, seeds)
+    sweep.write_csv(result, out)
+    click.echo(f"wrote {out}")
+    if plot is not None:
+        plots.plot_sweep(result, plot)
+        click.echo(f"wrote {plot}")
+    click.echo(sweep.summary(result))
+
+
+def _report(verdict: Any) -> None:
+    from gradsheet.verify import to_text
+
+    click.echo(to_text(verdict))
+    if not verdict.proved:
+        sys.exit(1)
