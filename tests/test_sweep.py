@@ -321,7 +321,22 @@ def test_a_parabola_is_left_beyond_its_critical_rate_and_not_before() -> None:
     assert result.final_losses[0, 0] < result.first_losses[0]
 
 
-# ---------------------------------------------------------------- CSV
+# ---------------------------------------------------------------- summary and CSV
+
+
+def test_the_summary_names_best_and_critical_rate_and_counts_what_diverged() -> None:
+    result = sweep(LINE, [4.0, 0.1, 1.0], 60)
+    assert sweeps.summary(result).splitlines() == [
+        f"best learning rate: 0.1, with a final loss of {line_losses(0.1, 60)[-1]:.6g} at iteration 60",
+        f"critical learning rate: {result.critical_rate:.6g} (2/λmax at the initial weights)",
+        "diverged: 2 of 3 runs, the smallest learning rate among them is 1",
+    ]
+    seeds = sweeps.summary(sweep(LINE, [0.1, 0.2], 60, seeds=3))
+    assert "with a median final loss of" in seeds
+    assert seeds.endswith("diverged: 0 of 6 runs")
+    lost = sweeps.summary(sweep(INFINITE, [0.1], 5))
+    assert "best learning rate: none, because all diverged" in lost
+    assert "critical learning rate: none" in lost
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -260,7 +260,26 @@ def _check_count(value: int, what: str, least: int, most: int) -> None:
         raise InputError(f"{what}: {value!r} is not a whole number from {least} to {most:,}; give one")
 
 
-# ---------------------------------------------------------------- CSV
+# ---------------------------------------------------------------- reports
+
+
+def summary(sweep: Sweep) -> str:
+    """What a sweep found, in a few lines: best rate, critical rate, and how many runs diverged."""
+    typical = "median final loss" if sweep.seeds else "final loss"
+    if sweep.best_rate is None:
+        best = "none, because all diverged"
+    else:
+        best = f"{sweep.best_rate:.6g}, with a {typical} of {sweep.typical_losses.min():.6g}"
+    critical = f"{sweep.critical_rate:.6g}" if math.isfinite(sweep.critical_rate) else "none"
+    lines = [
+        f"best learning rate: {best} at iteration {sweep.steps:,}",
+        f"critical learning rate: {critical} (2/λmax at the initial weights)",
+        f"diverged: {sweep.diverged.sum():,} of {sweep.diverged.size:,} runs",
+    ]
+    if sweep.diverged.any():
+        least = sweep.learning_rates[sweep.diverged.any(axis=1)].min()
+        lines[-1] += f", the smallest learning rate among them is {least:.6g}"
+    return "\n".join(lines)
 
 
 def write_csv(sweep: Sweep, path: Path) -> None:
