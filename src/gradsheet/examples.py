@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def find(example_or_file: str) -> Network:
     if example_or_file in EXAMPLES:
         return EXAMPLES[example_or_file]
     path = Path(example_or_file)
-    if path.suffix.lower() == ".toml" or path.exists():
+    if path.suffix.lower() == ".toml" or os.path.exists(example_or_file):  # False for an endless name
         return load(path)
     raise InputError(
         f"{example_or_file}: is neither an example ({', '.join(EXAMPLES)}) nor a file; "

@@ -322,14 +322,13 @@ def divide(numerator: Expression, denominator: Expression) -> Expression:
     """``numerator / denominator``, whole numbers that cancel are cancelled."""
     if denominator == ONE or numerator == ZERO:
         return numerator
-    if isinstance(denominator, Constant):
+    if isinstance(denominator, Constant) and denominator != ZERO:
         front, *rest = _parts(numerator, "multiply")
         if isinstance(front, Constant):
-            ratio, inverse = front.value / denominator.value, denominator.value / front.value
-            if ratio == round(ratio):
-                return multiply(Constant(ratio), *rest)
-            if inverse == round(inverse) and front != ONE and rest:
-                return divide(multiply(*rest), Constant(inverse))
+            if front.value % denominator.value == 0:
+                return multiply(Constant(front.value / denominator.value), *rest)
+            if denominator.value % front.value == 0 and front != ONE and rest:
+                return divide(multiply(*rest), Constant(denominator.value / front.value))
     return Application("divide", (numerator, denominator))
 
 
@@ -370,7 +369,7 @@ def differentiate(expression: Expression, name: str, result: Expression | None =
 def partial_derivatives(
     expression: Expression, result: Expression | None = None
 ) -> dict[str, Expression]:
-    """The partial derivatives by all names at once, in the order of reading; zeros are left out."""
+    """The partial derivatives with respect to all names at once; those that are 0 are left out."""
     match expression:
         case Reference(name):
             return {name: ONE}
@@ -462,7 +461,7 @@ def label(name: str) -> str:
 
 def format_number(value: float) -> str:
     """A number as short as it can be without losing a digit: 0.5, 2, 1e-07."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+    return str(int(value)) if value == int(value) and abs(value) < 1e16 else repr(float(value))
 
 
 TEXT = Notation(
