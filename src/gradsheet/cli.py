@@ -184,11 +184,14 @@ def sweep(
     """
     from gradsheet import generate, plots, sweep
     from gradsheet.examples import find
+    from gradsheet.files import check_target
 
     found = find(network)
     given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
+    check_target(out)  # what cannot be written is told before the work, not after it
     if plot is not None:
-        plots.picture_format(plot)  # a wrong name is told before the work, not after it
+        plots.picture_format(plot)
+        check_target(plot)
     result = sweep.sweep(found, given or generate.LEARNING_RATES, steps, seeds)
     sweep.write_csv(result, out)
     click.echo(f"wrote {out}")

@@ -11,6 +11,14 @@ from pathlib import Path
 from gradsheet.errors import InputError
 
 
+def check_target(path: Path) -> None:
+    """Raise `InputError` where no file can be written: tell it before long work, not after it."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it onto ``path`` when the block succeeds.
@@ -19,13 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises `InputError` when the folder does not exist or cannot be written to.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
+    check_target(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    except FileNotFoundError:
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first") from None
     except OSError as error:
         reason = f"{path}: cannot be written ({error.strerror}); choose another folder"
         raise InputError(reason) from None

@@ -226,7 +226,7 @@ def _train_in_chunks(
     program: Program, rates: Array, starts: dict[str, Array], runs: int, steps: int
 ) -> Iterator[tuple[slice, int, Array]]:
     """Yield the losses of a slice of all pairs (learning rate, run), chunk by chunk, step by step."""
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    from tqdm.auto import tqdm
 
     pairs = len(rates) * runs
     chunks = [slice(start, min(start + CHUNK, pairs)) for start in range(0, pairs, CHUNK)]

@@ -144,7 +144,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         "Learning rate η",
         "Type any number greater than 0: every row below and the chart follow.",
     )
-    sheet.text(plan.RATE_ROW, 2, "← type another: all rows and the chart follow", styles.note)
+    sheet.text(plan.RATE_ROW, 2, "← type another: all rows and the chart follow", styles.hint)
     rate = cell(plan.RATE_ROW, plan.RATE_COLUMN, BACKPROP)
     book.define_name("learning_rate", f"={rate}")
     number = styles(num_format="0.000000E+00", align="left")
@@ -187,7 +187,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_row(table.header_row - 1, 11.5 * max(2, min(9, math.ceil(longest / 15))))
     sheet.xlsx.set_row(table.header_row, 18)
     sheet.xlsx.freeze_panes(table.first_row, 1)
-    sheet.print_landscape(table.header_row, wide=len(table.columns) > 45)
+    sheet.print_landscape(table.header_row - 1, table.header_row, wide=len(table.columns) > 45)
     sheet.xlsx.repeat_columns(0)
 
     chart = book.add_chart({"type": "scatter", "subtype": "straight"})
@@ -310,7 +310,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         best,
         styles(bold=True, align="right", num_format="General"),
     )
-    sheet.text(row_of["best"], 2, "the smallest final E_total of these rates", styles.note)
+    sheet.text(row_of["best"], 2, "the smallest final E_total of these rates", styles.hint)
     sheet.text(header_row - 1, 1, "E_total by learning rate", styles.label)
     sheet.text(header_row, 0, "iteration", styles(bold=True, align="center"))
     iteration_column = styles(align="center")
@@ -323,10 +323,9 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, plan.rates, 11.5)
     sheet.xlsx.freeze_panes(header_row + 1, 1)
-    sheet.print_landscape(header_row)
+    sheet.print_landscape(header_row, header_row)
     left = max(plan.rates + 2, 7)
     _critical_rates(sheet, left, trace)
-    cap = CUT * float(losses[0, 0])
     for position, (title, log) in enumerate(
         (("E_total, linear scale", None), ("E_total, logarithmic scale", _decades(losses)))
     ):
@@ -341,8 +340,8 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
                     "line": {"color": CURVES[number % len(CURVES)], "width": 1.75},
                 }
             )
-        if log is None and program.can_diverge and float(np.nanmax(losses)) > cap:
-            title += ", cut at twice the first loss"
+        if log is None and program.can_diverge:
+            title += f", cut at {CUT:g} × the first loss"
         _chart_look(chart, title, log, steps)
         chart.set_legend({"position": "right", "font": {"size": 10}})
         chart.set_size({"width": 640, "height": 340})
@@ -416,7 +415,7 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_column(0, 0, 12)
     sheet.xlsx.set_column(1, max(plan.workings[-1].columns.values()), 11.5)
     sheet.xlsx.freeze_panes(plan.WORKINGS_HEADER_ROW + 1, 1)
-    sheet.print_landscape(plan.WORKINGS_HEADER_ROW, wide=True)
+    sheet.print_landscape(plan.WORKINGS_HEADER_ROW - 1, plan.WORKINGS_HEADER_ROW, wide=True)
 
 
 def _cut_losses(sheet: Sheet, plan: Plan, table: Table, losses: Sequence[float], cap: float) -> None:

@@ -66,6 +66,12 @@ class Styles:
 
     @property
     def note(self) -> Format:
+        """An explanation on a line of its own."""
+        return self(italic=True, font_color="#595959")
+
+    @property
+    def hint(self) -> Format:
+        """An explanation to the right of a number."""
         return self(italic=True, font_color="#595959", indent=1)
 
 
@@ -144,13 +150,13 @@ class Sheet:
             },
         )
 
-    def print_landscape(self, header_row: int, *, wide: bool = False) -> None:
+    def print_landscape(self, first_header: int, last_header: int, *, wide: bool = False) -> None:
         """Print on A3, headers repeated; one page wide, unless the table is too ``wide`` to be read."""
         self.xlsx.set_landscape()
         self.xlsx.set_paper(8)  # A3
         self.xlsx.set_margins(0.4, 0.4, 0.5, 0.5)
         self.xlsx.fit_to_pages(0 if wide else 1, 0)
-        self.xlsx.repeat_rows(header_row - 1, header_row)
+        self.xlsx.repeat_rows(first_header, last_header)
         self.xlsx.set_footer("&L&A&RPage &P of &N")
 
     def print_portrait(self) -> None:

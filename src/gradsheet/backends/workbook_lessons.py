@@ -46,7 +46,7 @@ def write_gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_column(0, 0, 18)
     sheet.xlsx.set_column(1, columns, 17)
     sheet.xlsx.freeze_panes(0, 1)
-    sheet.print_landscape(GRADIENT_CHECK_ROW)
+    sheet.print_landscape(GRADIENT_CHECK_ROW, GRADIENT_CHECK_ROW)
 
 
 def _controls(sheet: Sheet, plan: Plan) -> None:
@@ -74,14 +74,14 @@ def _controls(sheet: Sheet, plan: Plan) -> None:
     sheet.text(4, 0, "ε", styles.label)
     sheet.positive_input(4, 1, EPSILON, "ε", "The step of the central differences.")
     errors = "larger: the curve bends between w − ε and w + ε; smaller: rounding shows"
-    sheet.text(4, 2, errors, styles.note)
+    sheet.text(4, 2, errors, styles.hint)
     sheet.text(5, 0, "relative tolerance", styles.label)
     sheet.positive_input(5, 1, RELATIVE_TOLERANCE, "Tolerance", "Of the larger of the two gradients.")
     sheet.text(6, 0, "plus, for rounding", styles.label)
     sheet.text(7, 0, "all weights", styles.label)
     if _has_kinks(plan.program):
         kink = "KINK: a ReLU is at 0, where the slope jumps; ∂E/∂w lies between the slopes to both sides"
-        sheet.text(7, 2, kink, styles.note)
+        sheet.text(7, 2, kink, styles.hint)
 
 
 def _has_kinks(program: Program) -> bool:

@@ -1,0 +1,74 @@
+"""Make what the documentation shows of the program itself: the commands' help, and the pictures.
+
+Run ``make docs`` after a change to the commands or the workbook. The pictures need LibreOffice and
+poppler's pdftoppm.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from gradsheet import generate
+from gradsheet.cli import main as command
+from gradsheet.engines import libreoffice
+from gradsheet.examples import EXAMPLES
+
+DOCS = Path(__file__).parent
+EXAMPLE = DOCS.parent / "examples" / "back_propagation.xlsx"
+
+
+def command_reference() -> str:
+    """The page docs/commands.md: the help of every command, as it prints it."""
+    lines = ["# Commands", "", "Written by `make docs`; a test compares it with the program.", ""]
+    parent = _context(command, "gradsheet", None)
+    shown = {"gradsheet": parent.get_help()}
+    for name, sub in command.commands.items():
+        shown[f"gradsheet {name}"] = _context(sub, name, parent).get_help()
+    for title, text in shown.items():
+        lines += [f"## {title}", "", "```text", text, "```", ""]
+    return "\n".join(lines)
+
+
+def _context(shown: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    options = {**shown.context_settings, "terminal_width": 100, "max_content_width": 100}
+    return click.Context(shown, parent, info_name=name, **options)
+
+
+def pictures(folder: Path) -> None:
+    """Pictures of two sheets, as LibreOffice draws them.
+
+    The table is wider than a page can show: its right half stands under its left half.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        pdf = libreoffice.convert(EXAMPLE, "pdf", Path(temporary))
+        sheet = _page(pdf, 1, resolution=230)
+        left, right = sheet.crop((60, 90, 1889, 640)), sheet.crop((1889, 266, 3718, 640))
+        both = Image.new("RGB", (left.width, left.height + 24 + right.height), "white")
+        both.paste(left, (0, 0))
+        both.paste(right, (0, left.height + 24))
+        _save(both, folder / "back_prop_screenshot.png")
+        _save(
+            _page(pdf, 2, resolution=90).crop((30, 30, 1430, 760)), folder / "learning_rates_sheet.png"
+        )
+
+
+def _page(pdf: Path, number: int, resolution: int) -> Image.Image:
+    target = pdf.with_name(f"page-{number}")
+    pages = ["-f", str(number), "-l", str(number), "-r", str(resolution), "-singlefile"]
+    subprocess.run(["pdftoppm", *pages, "-png", str(pdf), str(target)], check=True)
+    return Image.open(target.with_suffix(".png")).convert("RGB")
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    picture.quantize(128).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    generate.write_workbook(EXAMPLES["seed"], EXAMPLE)
+    (DOCS / "commands.md").write_text(command_reference(), encoding="utf-8")
+    pictures(DOCS / "images")

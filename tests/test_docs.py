@@ -1,0 +1,57 @@
+"""What README, docs and examples say is what the program does and what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from gradsheet import __version__, generate
+from gradsheet.examples import EXAMPLES
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_workbook_in_examples_is_what_is_written_now(tmp_path):
+    generate.write_workbook(EXAMPLES["seed"], tmp_path / "now.xlsx")
+    committed = (ROOT / "examples" / "back_propagation.xlsx").read_bytes()
+    assert (tmp_path / "now.xlsx").read_bytes() == committed, "run `make docs`"
+
+
+def test_the_command_reference_is_the_programs_own_help():
+    pytest.importorskip("PIL")
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    reference = runpy.run_path(str(ROOT / "docs" / "make.py"))["command_reference"]()
+    assert written == reference, "run `make docs`"
+
+
+def test_the_readmes_numbers_are_those_of_the_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = json.loads((ROOT / "results" / "workbook.json").read_text())["commands"]
+    sweep = json.loads((ROOT / "results" / "sweep.json").read_text())["runs"]
+    expected = [
+        *(
+            f"{commands[name]['mean_seconds']:.2f} ± {commands[name]['standard_deviation']:.2f} s"
+            for name in ("interpreter", "help", "100 steps", "10,000 steps", "verify 100 steps")
+        ),
+        f"{commands['10,000 steps']['peak_megabytes']:.0f} MB",
+        f"{sweep['gradsheet']['mean_seconds']:.2f} ± {sweep['gradsheet']['standard_deviation']:.2f} s",
+        f"{sweep['PyTorch loop']['mean_ratio']:.0f} times",
+        f"at least {sweep['PyTorch loop']['least_ratio']:.0f}",
+    ]
+    assert [number for number in expected if number not in readme] == []
+
+
+def test_every_link_within_the_documentation_leads_somewhere():
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if not target.startswith(("http", "mailto")):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
