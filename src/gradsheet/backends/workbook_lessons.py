@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -419,8 +420,13 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
     row = 2
     for title, lines in sections:
         sheet.text(row, 0, title, styles.heading)
-        row = sheet.texts(row + 1, 0, lines, styles(text_wrap=True, valign="top")) + 1
-    sheet.xlsx.set_column(0, 0, 110)
+        row += 1
+        for line in lines:
+            sheet.text(row, 0, line, styles(text_wrap=True, valign="top"))
+            sheet.xlsx.set_row(row, 15 * math.ceil(len(line) / 93))  # no program grows the row itself
+            row += 1
+        row += 1
+    sheet.xlsx.set_column(0, 0, 85)
     sheet.print_portrait()
 
 
