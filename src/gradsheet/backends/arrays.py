@@ -18,7 +18,7 @@ Values = Mapping[str, Any]
 
 
 def evaluate_all(program: Program, inputs: Values) -> dict[str, Any]:
-    """Every quantity of one iteration, in the program's order.
+    """Every quantity of one iteration: the inputs, then the formulas in the program's order.
 
     ``inputs`` holds data and parameters by name, floats or arrays of shape (batch).
     """
