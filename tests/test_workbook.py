@@ -14,7 +14,7 @@ from xlsxwriter.utility import xl_cell_to_rowcol
 
 import packages
 from gradsheet import generate
-from gradsheet.backends.workbook_layout import Plan
+from gradsheet.backends.workbook_layout import Plan, least_columns
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc
 from gradsheet.errors import InputError, TooLargeError
@@ -351,7 +351,20 @@ def test_a_workbook_too_large_is_refused_with_its_count_and_the_way_to_shrink_it
         generate.write_workbook(EXAMPLES["seed"], tmp_path / "no.xlsx", steps=20_000)
     with pytest.raises(TooLargeError, match="more rows than"):
         generate.write_workbook(EXAMPLES["cs231n"], tmp_path / "no.xlsx", steps=2_000_000)
+    wide = EXAMPLES["iris"]
+    wide = replace(wide, inputs=wide.inputs * 200, targets=wide.targets * 200)
+    with pytest.raises(TooLargeError, match=r"would be 2[0-9],[0-9]{3} columns wide.*use fewer"):
+        generate.write_workbook(wide, tmp_path / "no.xlsx")
+    wide = replace(wide, inputs=wide.inputs[:15], targets=wide.targets[:15])
+    with pytest.raises(TooLargeError, match="columns wide"):  # the sheet Workings
+        generate.write_workbook(wide, tmp_path / "no.xlsx", steps=2, learning_rates=range(1, 51))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_least_width_is_never_more_than_the_width(name):
+    network = NETWORKS[name]
+    assert least_columns(network) <= len(Plan(compile_network(network), 2, 1).names)
 
 
 def test_a_failed_write_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):

@@ -13,7 +13,15 @@ import numpy as np
 
 from gradsheet import plots
 from gradsheet.backends import arrays, latex, workbook
-from gradsheet.backends.workbook_layout import FORMULAS_WARN, MOST_RATES, Plan, Trace, check_size
+from gradsheet.backends.workbook_layout import (
+    FORMULAS_WARN,
+    MOST_RATES,
+    Plan,
+    Trace,
+    check_size,
+    check_width,
+    least_columns,
+)
 from gradsheet.backends.workbook_lessons import EPSILON
 from gradsheet.compiler import Program, compile_network
 from gradsheet.errors import InputError
@@ -54,6 +62,7 @@ def write_workbook(
             f"learning rates: {len(rates):,} cannot be told apart in a chart; give at most "
             f"{MOST_RATES} (gradsheet sweep takes thousands)"
         )
+    check_width(least_columns(network))
     program = compile_network(network)
     plan = Plan(program, steps, len(rates))
     if not force:

@@ -29,6 +29,7 @@ from gradsheet.expression import (
     format_number,
     render,
 )
+from gradsheet.network import Network
 
 BACKPROP = "Backprop"
 LEARNING_RATES = "Learning rates"
@@ -169,12 +170,8 @@ class Plan:
     """The column of Workings that the linear chart draws: a diverging loss is cut off."""
 
     def __post_init__(self) -> None:
-        widest = max(len(self.names) + 1, self.rates * (len(self.trained_names) + 2) + 1)
-        if widest > MOST_COLUMNS:
-            raise TooLargeError(
-                f"the workbook would be {widest:,} columns wide, but a sheet has {MOST_COLUMNS:,}; "
-                "use fewer neurons, samples or learning rates"
-            )
+        check_width(len(self.names) + 1)
+        check_width(self.rates * (len(self.trained_names) + 2) + 1)
         if self.steps + self.HEADER_ROW + 2 > MOST_ROWS:
             raise TooLargeError(
                 f"{self.steps:,} steps need more rows than the {MOST_ROWS:,} of a sheet; use fewer"
@@ -264,6 +261,23 @@ class Trace:
     comparison: Mapping[str, Array]
     shifted: Mapping[str, Array]
     critical: tuple[float, float]
+
+
+def check_width(columns: int) -> None:
+    """Raise `TooLargeError` for a sheet wider than a spreadsheet program can open."""
+    if columns > MOST_COLUMNS:
+        raise TooLargeError(
+            f"a sheet of the workbook would be {columns:,} columns wide, but the limit is "
+            f"{MOST_COLUMNS:,}; use fewer neurons, samples or learning rates"
+        )
+
+
+def least_columns(network: Network) -> int:
+    """How wide the table is at least: known before the work of compiling a large network."""
+    neurons = sum(layer.neurons for layer in network.layers)
+    parameters = sum(layer.neurons * layer.fan_in for layer in network.layers)
+    per_sample = network.sizes[0] + network.sizes[-1] + 2 * neurons  # data, sums and their δ
+    return 2 * parameters + network.samples * per_sample
 
 
 def check_size(plan: Plan) -> None:
