@@ -1,0 +1,917 @@
+r"""The written derivation: a `Program` and the numbers of its first iteration, as text with equations.
+
+`derivation` writes what a teacher would write on the board: the network, the forward pass, the loss, the
+derivatives backwards by the chain rule, then all of it in numbers, and the update. Every formula comes
+from the program. `to_markdown`, `to_tex` and `to_html` print the result.
+
+>>> print(render(Reference("w5") * Reference("a_h1[2]"), LATEX))
+w_5 \cdot a_{h_1}^{(2)}
+
+The LaTeX keeps to what GitHub, TeX and MathML all take: a backslash only before a letter (Markdown eats
+the one of ``\,`` and ``\{``), an underscore only after a letter (elsewhere it may begin emphasis), no
+``<``, ``&`` or ``|``, and plain brackets, because a long line can break inside them.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from latex2mathml.converter import convert
+
+from gradsheet import network as net
+from gradsheet.compiler import Chain, Factor, Program, Quantity, Role
+from gradsheet.errors import NetworkError
+from gradsheet.expression import (
+    ATOM,
+    DIVERGENCE_LIMIT,
+    LEAKY_SLOPE,
+    ONE,
+    POWER,
+    PRODUCT,
+    SUM,
+    Application,
+    Constant,
+    Expression,
+    Form,
+    Notation,
+    Reference,
+    add,
+    apply,
+    differentiate,
+    evaluate,
+    format_number,
+    multiply,
+    partial_derivatives,
+    references,
+    render,
+    substitute,
+)
+
+DIGITS = 9
+"""Significant digits of the numbers in a derivation."""
+
+EXPANDED_LENGTH = 24
+"""A derivative is written out in full while that names at most so many quantities; beyond, it keeps the
+δ of the layer behind. So the text grows no faster than the program."""
+
+
+# ---------------------------------------------------------------- the document
+
+
+@dataclass(frozen=True)
+class Math:
+    """A formula within a line of text."""
+
+    latex: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text. Its strings are plain: what a user wrote stands in them as it was written."""
+
+    pieces: tuple[str | Math, ...]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A formula on a line of its own: two or more sides with ``=`` between them."""
+
+    latex: str
+
+
+Block = Paragraph | Equation
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A written derivation, to be printed by `to_markdown`, `to_tex` or `to_html`."""
+
+    title: str
+    sections: tuple[Section, ...]
+
+
+# ---------------------------------------------------------------- notation
+
+
+def latex_name(name: str) -> str:
+    r"""A quantity's name in LaTeX.
+
+    >>> print(latex_name("h2_1"), latex_name("w10"), latex_name("delta_o1[2]"), latex_name("E_total"))
+    h_{2,1} w_{10} \delta_{o_1}^{(2)} E_{total}
+    >>> print(latex_name("dE_dw5"), latex_name("learning_rate"))
+    \frac{\partial E_{total}}{\partial w_5} \eta
+    """
+    if name == "learning_rate":
+        return r"\eta"
+    if name.startswith("dE_d"):
+        return rf"\frac{{\partial E_{{total}}}}{{\partial {latex_name(name.removeprefix('dE_d'))}}}"
+    base, _, sample = name.removesuffix("]").partition("[")
+    if base.startswith("delta_"):
+        letter, index = r"\delta", latex_name(base.removeprefix("delta_"))
+    elif base.startswith("a_"):
+        letter, index = "a", latex_name(base.removeprefix("a_"))
+    else:
+        letter, index = base[0], base[1:].removeprefix("_").replace("_", ",")
+    if len(index) > 1:
+        index = f"{{{index}}}"
+    return letter + (index and f"_{index}") + (sample and f"^{{({sample})}}")
+
+
+def _scientific(number: str) -> str:
+    mantissa, e, exponent = number.partition("e")
+    return rf"{mantissa} \times 10^{{{int(exponent)}}}" if e else number
+
+
+def _rounded(value: float) -> str:
+    if math.isnan(value):
+        return r"\text{not a number}"
+    if math.isinf(value):
+        return r"\infty" if value > 0 else r"-\infty"
+    return _scientific(f"{value + 0.0:.{DIGITS}g}")  # + 0.0 makes 0 of −0
+
+
+def _in_formula(number: str) -> str:
+    return f"({number})" if r"\times" in number else number
+
+
+LATEX = Notation(
+    reference=latex_name,
+    constant=lambda value: (
+        r"\frac{1}{2}" if value == 0.5 else _in_formula(_scientific(format_number(value)))
+    ),
+    brackets="({})",
+    forms={
+        "add": Form("{*}", SUM, (SUM, PRODUCT), " + "),
+        "subtract": Form("{0} - {1}", SUM, (SUM, PRODUCT)),
+        "multiply": Form("{*}", PRODUCT, (PRODUCT, POWER), r" \cdot "),
+        "divide": Form(r"\frac{{{0}}}{{{1}}}", POWER),
+        "negate": Form("-{0}", SUM, (PRODUCT,)),
+        "square": Form("{{{0}}}^{{2}}", POWER, (ATOM,)),
+        "exp": Form("e^{{{0}}}", POWER),
+        "log": Form(r"\ln({0})", POWER),
+        "sigmoid": Form(r"\sigma({0})", POWER),
+        "tanh": Form(r"\tanh({0})", POWER),
+        "relu": Form(r"\max(0, {0})", POWER),
+        "step": Form(r"\operatorname{{step}}({0})", POWER),
+        "leaky_relu": Form(rf"\max({LEAKY_SLOPE} \cdot {{0}}, {{0}})", POWER, (POWER,)),
+        "leaky_step": Form(r"\operatorname{{slope}}({0})", POWER),
+        "softplus": Form(r"\ln(1 + e^{{{0}}})", POWER),
+        "detached_max": Form(r"\max({*})", POWER),
+        "hold": Form(
+            rf"({{1}} \text{{{{ while }}}} {{0}} \lt {DIVERGENCE_LIMIT:.0f} \text{{{{, else }}}} {{2}})",
+            ATOM,
+        ),
+    },
+)
+"""Formulas in LaTeX, as in the written derivation."""
+
+# Formulas with numbers in place of the names. Quotients stay on the line, because a fraction that
+# holds a long sum could not be broken.
+_NUMBERS = LATEX._replace(
+    constant=lambda value: _in_formula(_rounded(value)),
+    forms={**LATEX.forms, "divide": Form("{0} / {1}", PRODUCT, (PRODUCT, POWER))},
+)
+
+
+# ---------------------------------------------------------------- writing
+
+_X = Reference("x")
+_DEFINITIONS: Mapping[str, Expression] = {
+    "sigmoid": 1 / (1 + apply("exp", -_X)),
+    "tanh": (apply("exp", _X) - apply("exp", -_X)) / (apply("exp", _X) + apply("exp", -_X)),
+}
+_JUMPS: Mapping[str, str] = {
+    "relu": "where step is 1 for a sum greater than 0, and 0 otherwise.",
+    "leaky_relu": f"where slope is 1 for a sum greater than 0, and {LEAKY_SLOPE} otherwise.",
+}
+_ACTIVATIONS: Mapping[str, str] = {
+    "sigmoid": "the sigmoid",
+    "tanh": "the hyperbolic tangent",
+    "relu": "the ReLU",
+    "leaky_relu": "the leaky ReLU",
+    "identity": "none",
+}
+_LOSSES: Mapping[str, str] = {
+    "half_squared_error": "half the squared error, summed over outputs and samples",
+    "mean_squared_error": "the squared error, averaged over outputs and samples",
+    "binary_cross_entropy": "the binary cross-entropy, averaged over outputs and samples",
+    "softmax_cross_entropy": "the cross-entropy of the softmax, averaged over samples",
+}
+
+
+def derivation(
+    program: Program, values: Mapping[str, float], learning_rate: float, *, errata: bool = False
+) -> Derivation:
+    """Derive all gradients of ``program`` in writing, with the numbers of its first step.
+
+    ``values`` holds every quantity of the first iteration by name. ``errata`` adds what the course's
+    original text got wrong, and what that does to the numbers.
+
+    Raises `NetworkError` for ``errata`` with a network of another kind than the course's.
+    """
+    writer = _Writer(program, values, learning_rate)
+    layers = range(len(program.network.layers))
+    parts = [
+        ("The network", writer.network()),
+        *((f"Forward pass: {writer.layer_name(k)}", writer.forward(k)) for k in layers),
+        ("Loss", writer.loss()),
+        *((f"Derivatives: {writer.layer_name(k)}", writer.derivatives(k)) for k in reversed(layers)),
+        ("The first step in numbers: forward", writer.forward_in_numbers()),
+        ("The first step in numbers: backward", writer.backward_in_numbers()),
+        ("The first step in numbers: update", writer.update()),
+        *([("What the original text got wrong", writer.errata())] if errata else []),
+    ]
+    return Derivation(
+        f"Back-propagation written out: {program.network.name} ({program.network.architecture})",
+        tuple(Section(title, tuple(blocks)) for title, blocks in parts),
+    )
+
+
+def _say(template: str, *slots: str | Math) -> Paragraph:
+    """Text in which a formula, or words of the user, stand in place of every ``{}``."""
+    words = template.split("{}")
+    pieces = [words[0], *(piece for pair in zip(slots, words[1:], strict=True) for piece in pair)]
+    return Paragraph(tuple(piece for piece in pieces if piece))
+
+
+def _list(words: str, formulas: Iterable[str]) -> Paragraph:
+    slots = [Math(formula) for formula in formulas]
+    return _say(f"{words} {', '.join(['{}'] * len(slots))}.", *slots)
+
+
+def _equate(*sides: str) -> Equation:
+    return Equation(" = ".join(dict.fromkeys(sides)))  # a side that repeats another says nothing new
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _terms(expression: Expression) -> tuple[Expression, ...]:
+    match expression:
+        case Application("add", terms):
+            return terms
+    return (expression,)
+
+
+def _product(chain: Chain) -> Expression:
+    return multiply(*(factor.expression for factor in chain))
+
+
+class _Writer:
+    """Writes the sections of a derivation, one method each, and holds what they share.
+
+    Where there are several samples, a formula is derived once, with k for the number of the sample: the
+    formulas of sample 1 stand for all, which differ in nothing else. Numbers are written for each.
+    """
+
+    def __init__(self, program: Program, values: Mapping[str, float], learning_rate: float) -> None:
+        self.program = program
+        self.values = {**values, program.learning_rate: learning_rate}
+        self.samples = program.network.samples
+        self.last = len(program.network.layers) - 1
+        self.named = LATEX
+        if self.samples > 1:  # their numbers stand where a square does: brackets tell them apart
+            square = Form("({0})^{{2}}", POWER)
+            self.named = LATEX._replace(forms={**LATEX.forms, "square": square})
+        self.general = self.named._replace(reference=self.name)
+        self.numbers: Mapping[Expression, Expression] = {
+            Reference(name): Constant(float(value)) for name, value in self.values.items()
+        }
+        self.definitions: Mapping[Expression, Expression] = {
+            self.formula(q.name): Reference(q.name) for q in self.general_quantities("forward")
+        }
+        self.expanded = self.expand_deltas()
+        self.derived: dict[str, Mapping[str, Expression]] = {}
+
+    # ------------------------------------------------------------ the network in words
+
+    def network(self) -> Iterator[Block]:
+        network = self.program.network
+        if network.description:
+            yield _say("“{}”", network.description)
+        counts = ((network.sizes[0], "input"), (self.last + 1, "layer"), (self.samples, "sample"))
+        counted = ", ".join(_plural(count, noun) for count, noun in counts)
+        yield _say(f"A {network.architecture} network: {counted}.")
+        for layer in range(self.last + 1):
+            yield self.layer_in_words(layer)
+        yield _say(
+            f"The loss {{}} is {_LOSSES[network.loss]}. The learning rate is {{}}.",
+            Math(self.name(self.program.loss)),
+            Math(self.setting(self.program.learning_rate)),
+        )
+        yield _say(
+            "The letters: {} is an input, {} a weight, {} a bias, {} and {} the weighted sum of a "
+            "hidden and of an output neuron, {} what the activation makes of it, {} a target.",
+            *map(Math, "iwbhoat"),
+        )
+        if self.samples > 1:
+            yield _say(
+                "A number in brackets above a letter is that of a sample; {} stands for any of them.",
+                Math("k"),
+            )
+        named = ((network.input_names, net.input_name), (network.output_names, net.target_name))
+        for words, letter in named:
+            if words:
+                pairs = ((Math(latex_name(letter(k))), word) for k, word in enumerate(words, 1))
+                template = ", ".join(["{} is for “{}”"] * len(words))
+                yield _say(f"{template}.", *(piece for pair in pairs for piece in pair))
+        for sample in self.sample_numbers:
+            names = [q.name for q in self.program.of_role("data") if q.sample == sample]
+            yield _list(f"Sample {sample}:" if sample else "The sample:", map(self.setting, names))
+
+    def layer_in_words(self, layer: int) -> Paragraph:
+        spec = self.program.network.layers[layer]
+        names = self.parameters(layer)
+        count = spec.neurons * spec.fan_in
+        spans = [dict.fromkeys((part[0], part[-1])) for part in (names[:count], names[count:]) if part]
+        weights, biases, *_ = [*(" to ".join(["{}"] * len(span)) for span in spans), "none"]
+        if spec.shared_bias:
+            biases += ", one for all neurons"
+        if names[-1] not in self.program.trained:
+            biases += ", not trained"
+        return _say(
+            f"The {self.layer_name(layer)} has {_plural(spec.neurons, 'neuron')}; weights: {weights}; "
+            f"biases: {biases}; activation: {_ACTIVATIONS[spec.activation]}.",
+            *(Math(latex_name(name)) for span in spans for name in span),
+        )
+
+    # ------------------------------------------------------------ forward pass and loss
+
+    def forward(self, layer: int) -> Iterator[Block]:
+        spec = self.program.network.layers[layer]
+        quantities = self.general_quantities("forward", layer=layer)
+        sums = [q for q in quantities if q.name[0] in "ho"]
+        outputs = [q for q in quantities if q.name[0] == "a"]
+        softmax = [q for q in quantities if q.name[0] not in "hoa"]
+        bias = ", and its bias" if spec.biases else ""
+        yield _say(f"A neuron adds up its inputs, each times its weight{bias}:")
+        yield from map(self.definition, sums)
+        if outputs:
+            yield _say(f"Its output is the activation of the sum, here {_ACTIVATIONS[spec.activation]}:")
+            yield from map(self.definition, outputs)
+        else:
+            yield _say("There is no activation: the sums are the outputs.")
+        earlier = [before.activation for before in self.program.network.layers[:layer]]
+        if outputs and spec.activation not in earlier:
+            yield from self.activation(spec.activation)
+        if softmax:
+            yield _say(
+                "The softmax makes shares {} of the outputs, which add up to 1. The largest output, "
+                "{}, is subtracted from every exponent: it cancels in the shares, but so no power can "
+                "overflow.",
+                *map(Math, "pm"),
+            )
+            yield from map(self.definition, softmax)
+
+    def activation(self, activation: str) -> Iterator[Block]:
+        """What it is, and its derivative in terms of its result."""
+        applied = apply(activation, _X)
+        slope = differentiate(applied, "x", Reference("a"))
+        definition = _DEFINITIONS.get(activation, applied)
+        yield _say("For any sum {}, the activation and its derivative are", Math("x"))
+        yield _equate("a", render(applied, LATEX), render(definition, LATEX))
+        yield _equate(self.partial("a", "x"), render(slope, LATEX))
+        if activation in _JUMPS:
+            yield _say(_JUMPS[activation])
+
+    def loss(self) -> Iterator[Block]:
+        losses = [q for q in self.general_quantities("loss") if q.name != self.program.loss]
+        if self.program.network.loss == "binary_cross_entropy":
+            yield _say("The binary cross-entropy of an output is")
+            for number, loss in enumerate(losses, 1):
+                yield _equate(self.name(loss.name), self.show(self.binary_cross_entropy(number)))
+            yield _say(
+                "Its logarithms fail where an output rounds to 0 or 1. With the sigmoid put in, it is "
+                "the softplus form, which never fails and is the one in use:"
+            )
+        if self.program.network.loss == "softmax_cross_entropy":
+            yield _say("The cross-entropy between targets and shares is")
+            yield _equate(self.name(losses[0].name), self.show(self.cross_entropy()))
+            yield _say(
+                "Its logarithms fail where a share rounds to 0. With the shares put in, and because the "
+                "targets add up to 1, it is a form that never fails, the one in use:"
+            )
+        yield from map(self.definition, losses)
+        yield _say("All together:")
+        yield _equate(self.name(self.program.loss), self.total_loss())
+
+    def binary_cross_entropy(self, number: int) -> Expression:
+        target = self.general_reference(net.target_name(number))
+        name = net.activation_name(self.program.network, self.last, number)
+        output = self.general_reference(name)
+        return -(target * apply("log", output)) - (1 - target) * apply("log", 1 - output)
+
+    def cross_entropy(self) -> Expression:
+        terms = [
+            self.general_reference(net.target_name(number))
+            * apply("log", self.general_reference(f"p{number}"))
+            for number in range(1, self.program.network.sizes[-1] + 1)
+        ]
+        return -add(*terms)
+
+    def total_loss(self) -> str:
+        """The formula of the total loss; over several samples, with a sign of summation."""
+        formula = self.formula(self.program.loss)
+        if self.samples == 1:
+            return self.show(formula)
+        losses = [q.name for q in self.general_quantities("loss") if q.name != self.program.loss]
+        total = self.total(add(*map(Reference, losses)))
+        match formula:
+            case Application("divide", (_, count)):
+                return f"{self.show(1 / count)} {total}"
+        return total
+
+    # ------------------------------------------------------------ derivatives
+
+    def derivatives(self, layer: int) -> Iterator[Block]:
+        """δ of every neuron of a layer, and the gradients of its weights and biases."""
+        if layer == self.last:
+            yield _say(
+                "A weight acts on the loss through the sum of its neuron and then its output: the chain "
+                "rule multiplies the derivatives along this way. From the loss to the sum, they are the "
+                "same for all weights of the neuron; their product is called {}.",
+                Math(r"\delta"),
+            )
+            if self.program.network.loss == "softmax_cross_entropy":
+                yield _say(
+                    "An output acts on the loss of its sample by two ways: through its power and their "
+                    "sum {}, and directly. The largest output {} counts as a constant: no share depends "
+                    "on it.",
+                    *map(Math, "Zm"),
+                )
+        else:
+            yield _say(
+                "The output of a hidden neuron acts on the loss through every neuron of the next layer: "
+                "the chain rule adds up these ways. The {} of the next layer are known, and used again.",
+                Math(r"\delta"),
+            )
+        gradients: dict[tuple[str, ...], list[Quantity]] = defaultdict(list)  # by the neurons they use
+        for gradient in self.general_quantities("gradient", layer=layer):
+            gradients[tuple(end.of for _, end in self.general_chains(gradient))].append(gradient)
+        for delta in self.general_quantities("delta", layer=layer):
+            neuron = delta.name.removeprefix("delta_")
+            yield _say("Neuron {}:", Math(self.name(neuron)))
+            yield from self.delta(delta, neuron)
+            for gradient in gradients.pop((neuron,), []):
+                yield from self.gradient(gradient)
+        for gradient in (shared for group in gradients.values() for shared in group):
+            yield _say("The neurons of the layer share a bias, so the ways through all of them add up.")
+            yield from self.gradient(gradient)
+        frozen = [name for name in self.parameters(layer) if name not in self.program.trained]
+        if frozen:
+            yield _list("Not trained, and so without a derivative:", map(latex_name, frozen))
+
+    def delta(self, delta: Quantity, neuron: str) -> Iterator[Equation]:
+        (way,) = delta.chains
+        first, *others = way
+        yield from self.loss_slope(first) if delta.layer == self.last else self.paths(first)
+        yield from map(self.factor, others)
+        formula = self.formula(delta.name)
+        yield _equate(
+            self.name(delta.name),
+            self.partial(self.program.loss, neuron),
+            self.product(self.from_total(way)),
+            self.show(formula),
+            self.show(self.expanded.get(Reference(delta.name), formula)),
+        )
+
+    def loss_slope(self, factor: Factor) -> Iterator[Equation]:
+        """∂E_total by an output, or by its sum: first for the loss in which that stands."""
+        loss = next(
+            q.name
+            for q in self.general_quantities("loss")
+            if q.name != self.program.loss and factor.by in references(self.formula(q.name))
+        )
+        ways = list(self.ways(loss, factor.by))
+        by_loss, by_total = self.partial(loss, factor.by), self.partial(self.program.loss, factor.by)
+        sides = [by_loss]
+        if len(ways) > 1:  # those of a softmax
+            yield from (self.factor(step) for way in ways if len(way) > 1 for step in way)
+            texts = [
+                self.product(way) if len(way) > 1 else f"({self.show(way[0].expression)})"
+                for way in ways
+            ]
+            sides.append(" + ".join(texts))
+        slope = add(*map(_product, ways))
+        sides += [self.show(slope), self.show(substitute(slope, self.definitions))]
+        share = self.partials(self.program.loss)[loss]
+        if share == ONE:
+            yield _equate(by_total, *sides)
+        else:
+            yield _equate(*sides)
+            yield _equate(by_total, rf"{self.show(share)} \cdot {by_loss}", self.show(factor.expression))
+
+    def ways(self, of: str, by: str) -> Iterator[Chain]:
+        """All chains of factors from one quantity to another, through the helpers between them."""
+        for between, partial in self.partials(of).items():
+            if between == by:
+                yield (Factor(of, between, partial),)
+            elif self.program[between].role == "forward":
+                yield from ((Factor(of, between, partial), *rest) for rest in self.ways(between, by))
+
+    def paths(self, factor: Factor) -> Iterator[Equation]:
+        """∂E_total by the output of a hidden neuron, whose formula adds up δ · weight."""
+        paths = []
+        for term in _terms(factor.expression):
+            neuron = next(references(term)).removeprefix("delta_")
+            onward = Factor(neuron, factor.by, self.partials(neuron)[factor.by])
+            yield self.factor(onward)
+            paths.append((Factor(self.program.loss, neuron, term), onward))
+        total = self.partial(self.program.loss, factor.by)
+        yield _equate(total, " + ".join(map(self.product, paths)), self.show(factor.expression))
+
+    def gradient(self, gradient: Quantity) -> Iterator[Block]:
+        chains = ways = self.general_chains(gradient)
+        start, end = chains[0]
+        if len(chains) == 1:  # all factors by name, those of δ included
+            ways = ((*self.program[f"delta_{start.by}"].chains[0], end),)
+        name = self.name(gradient.name)
+        products = " + ".join(self.product(self.from_total(way)) for way in ways)
+        yield _say("The derivative by {}:", Math(self.name(end.by)))
+        yield _equate(name, self.over_samples(products, len(ways) > 1))
+        for chain in chains:
+            yield self.factor(chain[-1])
+        formula = add(*map(_product, chains))
+        yield _equate(name, self.total(formula), self.total(substitute(formula, self.expanded)))
+
+    # ------------------------------------------------------------ numbers
+
+    def forward_in_numbers(self) -> Iterator[Block]:
+        yield _say(
+            f"Numbers are written with {DIGITS} significant digits. The parameters to begin with:"
+        )
+        for layer in range(self.last + 1):
+            yield _list(f"The {self.layer_name(layer)}:", map(self.setting, self.parameters(layer)))
+        for sample in self.sample_numbers:
+            yield _say(f"Sample {sample}, forward:" if sample else "Forward:")
+            for quantity in self.program.of_role("forward", "loss"):
+                if quantity.sample == sample and quantity.name != self.program.loss:
+                    yield self.result(quantity)
+        yield _say("The loss:")
+        loss = self.program.loss
+        numbers = self.in_numbers(self.formula(loss))
+        yield _equate(self.name(loss), self.total_loss(), numbers, _rounded(self.values[loss]))
+
+    def backward_in_numbers(self) -> Iterator[Block]:
+        for layer in reversed(range(self.last + 1)):
+            yield _say(f"The {self.layer_name(layer)}:")
+            for quantity in self.program.of_role("delta", "gradient"):
+                if quantity.layer == layer:
+                    yield self.result(quantity)
+
+    def update(self) -> Iterator[Block]:
+        yield _say(
+            "Gradient descent takes from each parameter {} times its derivative. All are updated at "
+            "once: every derivative above was computed with the old parameters.",
+            Math(r"\eta"),
+        )
+        for update in self.program.updates:
+            name = latex_name(update.parameter) + "^{+}"
+            yield self.calculation(name, update.expression, evaluate(update.expression, self.values))
+
+    # ------------------------------------------------------------ errata
+
+    def errata(self) -> Iterator[Block]:
+        """The slips of the course's text: the wrong formulas are made of the right ones, and run."""
+        network = self.program.network
+        plain = all(layer.activation == "sigmoid" and not layer.biases for layer in network.layers)
+        kind = (network.sizes, self.samples, network.loss)
+        if not plain or kind != ((2, 2, 2), 1, "half_squared_error"):
+            raise NetworkError(
+                f"errata: {network.name!r} is not of the only kind the course's text is about (2-2-2, "
+                "sigmoid, no biases, half squared error, one sample); leave errata out"
+            )
+        yield from self.missing_activation()
+        yield from self.missing_brackets()
+        yield from self.wrong_neuron()
+
+    def missing_activation(self) -> Iterator[Block]:
+        yield _say(
+            "First: the sums of the output neurons are printed with {} in the place of {}, although the "
+            "text's own {} is right. As printed:",
+            *map(Math, ("h_1", "a_{h_1}", rf"{self.partial('o1', 'w5')} = a_{{h_1}}")),
+        )
+        slip: Mapping[Expression, Expression] = {Reference("a_h1"): Reference("h1")}
+        wrong = dict(self.values)
+        for quantity in self.program.of_role("forward", "loss"):
+            formula = self.formula(quantity.name)
+            if quantity.name in ("o1", "o2"):
+                formula = substitute(formula, slip)
+                yield self.calculation(self.name(quantity.name), formula, evaluate(formula, wrong))
+            wrong[quantity.name] = evaluate(formula, wrong)
+        yield _say("As it should be:")
+        yield self.result(self.program["o1"])
+        yield self.result(self.program["o2"])
+        losses = (values[self.program.loss] for values in (wrong, self.values))
+        yield _say(
+            "With this slip the loss comes out as {} instead of {}.",
+            *(Math(_rounded(loss)) for loss in losses),
+        )
+
+    def missing_brackets(self) -> Iterator[Block]:
+        yield _say(
+            "Second: in the derivatives of {} to {}, the sum over the two output neurons stands without "
+            "brackets, so that only its second term is multiplied by what follows. Of each, first as "
+            "printed, then as it should be:",
+            *map(Math, ("w_1", "w_4")),
+        )
+        for gradient in self.program.of_role("gradient"):
+            if gradient.layer == 0:
+                outer, inner, last = self.hidden_factors(gradient)
+                one, other = _terms(outer)
+                for formula in (add(one, multiply(other, inner, last)), self.formula(gradient.name)):
+                    shown = self.show(substitute(formula, self.expanded))
+                    result = _rounded(evaluate(formula, self.values))
+                    yield _equate(self.name(gradient.name), shown, result)
+
+    def wrong_neuron(self) -> Iterator[Block]:
+        yield _say(
+            "Third, not in the text but frequent in sheets made by hand: for {} and {}, the derivative "
+            "of the activation is taken from the wrong neuron, {}. Where the numbers are so close, no "
+            "curve of the loss gives it away. Of each, first wrong, then right:",
+            *map(Math, ("w_3", "w_4", "h_1")),
+        )
+        slip: Mapping[Expression, Expression] = {Reference("a_h2"): Reference("a_h1")}
+        for name in ("dE_dw3", "dE_dw4"):
+            outer, inner, last = self.hidden_factors(self.program[name])
+            for slope in (substitute(inner, slip), inner):
+                formula = multiply(outer, slope, last)
+                yield self.calculation(self.name(name), formula, evaluate(formula, self.values))
+
+    def hidden_factors(self, gradient: Quantity) -> Iterator[Expression]:
+        """∂E/∂a, ∂a/∂h and ∂h/∂w, the three factors of the gradient of a hidden neuron's weight."""
+        ((start, end),) = gradient.chains
+        (chain,) = self.program[f"delta_{start.by}"].chains
+        return (factor.expression for factor in (*chain, end))
+
+    # ------------------------------------------------------------ phrases
+
+    @staticmethod
+    def name(name: str) -> str:
+        return latex_name(name.replace("[1]", "[k]"))
+
+    def show(self, expression: Expression) -> str:
+        return render(expression, self.general)
+
+    def partial(self, of: str, by: str) -> str:
+        return rf"\frac{{\partial {self.name(of)}}}{{\partial {self.name(by)}}}"
+
+    def factor(self, factor: Factor) -> Equation:
+        return _equate(self.partial(factor.of, factor.by), self.show(factor.expression))
+
+    def product(self, chain: Chain) -> str:
+        """The factors of a chain by name."""
+        return r" \cdot ".join(self.partial(factor.of, factor.by) for factor in chain)
+
+    def from_total(self, chain: Chain) -> Chain:
+        """A chain of the program, which begins with what it calls E: the total loss."""
+        return (replace(chain[0], of=self.program.loss), *chain[1:])
+
+    def definition(self, quantity: Quantity) -> Equation:
+        return _equate(self.name(quantity.name), self.show(self.formula(quantity.name)))
+
+    def over_samples(self, text: str, is_sum: bool) -> str:
+        if self.samples == 1:
+            return text
+        return rf"\sum_{{k=1}}^{{{self.samples}}} " + (f"({text})" if is_sum else text)
+
+    def total(self, expression: Expression) -> str:
+        is_sum = isinstance(expression, Application) and expression.operation in ("add", "subtract")
+        return self.over_samples(self.show(expression), is_sum)
+
+    def setting(self, name: str) -> str:
+        return f"{latex_name(name)} = {_rounded(self.values[name])}"
+
+    def result(self, quantity: Quantity) -> Equation:
+        formula = self.formula(quantity.name)
+        return self.calculation(latex_name(quantity.name), formula, self.values[quantity.name])
+
+    def calculation(self, name: str, formula: Expression, result: float) -> Equation:
+        """The formula, the numbers put into it, and what comes out."""
+        return _equate(name, render(formula, self.named), self.in_numbers(formula), _rounded(result))
+
+    def in_numbers(self, formula: Expression) -> str:
+        return render(substitute(formula, self.numbers), _NUMBERS)
+
+    # ------------------------------------------------------------ parts of the program
+
+    @property
+    def sample_numbers(self) -> list[int | None]:
+        """As the quantities carry them: none where there is one sample only."""
+        return [None] if self.samples == 1 else list(range(1, self.samples + 1))
+
+    def formula(self, name: str) -> Expression:
+        expression = self.program[name].expression
+        assert expression is not None, name
+        return expression
+
+    def partials(self, name: str) -> Mapping[str, Expression]:
+        """The partial derivatives of a quantity, by name; kept, for a softmax asks for them often."""
+        if name not in self.derived:
+            self.derived[name] = partial_derivatives(self.formula(name), Reference(name))
+        return self.derived[name]
+
+    def general_reference(self, name: str) -> Reference:
+        return Reference(net.of_sample(name, 1, self.samples))
+
+    def general_quantities(self, *roles: Role, layer: int | None = None) -> list[Quantity]:
+        """Those of sample 1, which stand for all samples, and those of the whole batch."""
+        quantities = [q for q in self.program.of_role(*roles) if q.sample in (None, 1)]
+        return [q for q in quantities if layer in (None, q.layer)]
+
+    def general_chains(self, gradient: Quantity) -> tuple[Chain, ...]:
+        """The chains through sample 1: one per neuron that uses the parameter."""
+        chains = gradient.chains
+        return tuple(chain for chain in chains if self.program[chain[-1].of].sample in (None, 1))
+
+    def parameters(self, layer: int) -> list[str]:
+        return [q.name for q in self.program.of_role("parameter") if q.layer == layer]
+
+    def layer_name(self, layer: int) -> str:
+        if layer == self.last:
+            return "output layer"
+        return "hidden layer" if self.last == 1 else f"hidden layer {layer + 1}"
+
+    def expand_deltas(self) -> Mapping[Expression, Expression]:
+        """δ → its formula in outputs, targets and weights, where that is short enough."""
+        expanded: dict[Expression, Expression] = {}
+        for quantity in self.general_quantities("delta"):
+            full = substitute(self.formula(quantity.name), expanded)
+            names = list(references(full))
+            if len(names) <= EXPANDED_LENGTH and not any(name.startswith("delta_") for name in names):
+                expanded[Reference(quantity.name)] = full
+        return expanded
+
+
+# ---------------------------------------------------------------- printing
+
+
+def _line(paragraph: Paragraph, text: Callable[[str], str], math: Callable[[str], str]) -> str:
+    return "".join(
+        math(piece.latex) if isinstance(piece, Math) else text(piece) for piece in paragraph.pieces
+    )
+
+
+def to_markdown(derivation: Derivation) -> str:
+    """Markdown with ``$`` formulas, as GitHub, Jupyter and most viewers take it."""
+
+    def text(plain: str) -> str:
+        escaped = re.sub(r"[\\`*_\[\]<>&|~#]", r"\\\g<0>", plain)
+        return escaped.replace("$", "<span>$</span>")  # GitHub knows no escape for it beside formulas
+
+    parts = [f"# {text(derivation.title)}"]
+    for section in derivation.sections:
+        parts.append(f"## {text(section.title)}")
+        for block in section.blocks:
+            if isinstance(block, Equation):
+                parts.append(f"$$\n{block.latex}\n$$")
+            else:
+                parts.append(_line(block, text, "${}$".format))
+    return "\n\n".join(parts) + "\n"
+
+
+_TEX_CHARACTERS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        **{character: "\\" + character for character in "{}$&#%_"},
+    }
+)
+_TEX_SYMBOLS: Mapping[str, str] = {
+    "∂": r"\partial",
+    "δ": r"\delta",
+    "η": r"\eta",
+    "σ": r"\sigma",
+    "−": "-",
+}
+# What pdfLaTeX prints without further packages: Latin-1 save six characters, and some punctuation.
+_TEX_READY = ({chr(code) for code in range(0xA0, 0x100)} - set("«»ÐÞðþ")) | set("–—‘’“”…")
+
+
+def to_tex(derivation: Derivation) -> str:
+    """A complete LaTeX document in UTF-8; needs only amsmath.
+
+    In pdfLaTeX a letter outside Latin-1 is printed as its code, such as U+4E2D; LuaLaTeX and XeLaTeX
+    print what their font has.
+    """
+
+    def text(plain: str) -> str:
+        return plain.translate(_TEX_CHARACTERS)
+
+    body = [rf"\title{{{text(derivation.title)}}}", r"\maketitle"]
+    for section in derivation.sections:
+        body.append(rf"\section*{{{text(section.title)}}}")
+        for block in section.blocks:
+            if isinstance(block, Equation):
+                body.append(rf"\formula{{{block.latex}}}")
+            else:
+                body.append(_line(block, text, "${}$".format) + r"\par")
+    foreign = sorted({letter for line in body for letter in line if ord(letter) > 127} - _TEX_READY)
+    return "\n".join(
+        [
+            r"\documentclass{article}",
+            r"\usepackage{amsmath}",
+            *(
+                rf"\ifdefined\DeclareUnicodeCharacter\DeclareUnicodeCharacter{{{ord(letter):04X}}}"
+                rf"{{{_tex_symbol(letter)}}}\fi"
+                for letter in foreign
+            ),
+            r"\newcommand{\formula}[1]{{\hangindent=2em $\displaystyle #1$\par}} % breaks, as text does",
+            r"\date{}",
+            r"\begin{document}",
+            r"\raggedright\setlength{\parskip}{\medskipamount}",
+            *body,
+            r"\end{document}",
+            "",
+        ]
+    )
+
+
+def _tex_symbol(letter: str) -> str:
+    if letter in _TEX_SYMBOLS:
+        return rf"\ensuremath{{{_TEX_SYMBOLS[letter]}}}"
+    return rf"\texttt{{U+{ord(letter):04X}}}"
+
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 0 auto; max-width: 52rem; padding: 1rem 1.5rem 4rem; line-height: 1.6;
+       font-family: system-ui, sans-serif; }
+h1, h2 { line-height: 1.25; font-weight: 600; }
+h2 { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid #8886; }
+p { margin: 0.8rem 0; }
+math { font-size: 1.08em; text-indent: 0; }
+.formula { margin: 0; padding: 0.3rem 0 0.3rem 4rem; text-indent: -2rem; line-height: 2;
+           overflow-x: auto; }
+.formula math { display: inline math; }
+"""
+
+
+def to_html(derivation: Derivation) -> str:
+    """One page that needs nothing else: MathML for the formulas, light or dark as the reader has it."""
+
+    def text(plain: str) -> str:
+        return html.escape(plain, quote=False)
+
+    body = [f"<h1>{text(derivation.title)}</h1>"]
+    for section in derivation.sections:
+        body.append(f"<section>\n<h2>{text(section.title)}</h2>")
+        for block in section.blocks:
+            if isinstance(block, Equation):
+                pieces = (_mathml(piece, "block") for piece in _breakable(block.latex))
+                body.append(f'<p class="formula">{"<wbr />".join(pieces)}</p>')
+            else:
+                body.append(f"<p>{_line(block, text, _mathml)}</p>")
+        body.append("</section>")
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8" />',
+            '<meta name="viewport" content="width=device-width, initial-scale=1" />',
+            f"<title>{text(derivation.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            *body,
+            "</body>\n</html>\n",
+        ]
+    )
+
+
+LINE = 40
+"""So many letters and digits of a formula surely fit on one line."""
+
+
+def _mathml(latex: str, display: str = "inline") -> str:
+    # The converter leaves two kinds of space too much: around a minus that is a sign, which is one that
+    # follows an operator but no closing bracket; and around the name of a function such as max.
+    mathml = convert(latex, display=display)
+    sign = r"(?<=</mo>)(?<!&#x00029;</mo>)<mo>(?=&#x02212;</mo>)"
+    return re.sub("<mo>([a-z]+)</mo>", r"<mi>\1</mi>", re.sub(sign, '<mo form="prefix">', mathml))
+
+
+def _breakable(latex: str) -> list[str]:
+    """A long formula in pieces, split at = and + outside braces: browsers break no line within one."""
+    if len(re.sub(r"\\[a-z]+|\W|_", "", latex)) <= LINE:
+        return [latex]
+    pieces: list[str] = []
+    for part in re.split(r" (?== )|(?<= \+) ", latex):
+        if pieces and pieces[-1].count("{") != pieces[-1].count("}"):
+            pieces[-1] += " " + part
+        else:
+            pieces.append(part)
+    return pieces
