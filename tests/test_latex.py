@@ -144,9 +144,7 @@ def _evaluated(latex: str, known: Mapping[str, float]) -> float:
     Raises `KeyError` for a name that is not known.
     """
     latex = latex.replace(r"\operatorname{step}", "f").replace(r"\operatorname{slope}", "g")
-    latex = re.sub(
-        rf"(?<!_){{({_GROUP})}}\^\{{2\}}", r"\1^{2}", latex
-    )  # braces bind, but nobody sees them
+    latex = re.sub(rf"(?<!_){{({_GROUP})}}\^\{{2\}}", r"\1^{2}", latex)  # unseen braces
     if summed := re.fullmatch(r"(.*?) ?\\sum_{k=1}\^{(\d+)} (.*)", latex):
         before, samples, term = summed.groups()
         assert not re.search(" [+-] ", _outside_brackets(term)), "a sum sign reaches no further"

@@ -227,7 +227,7 @@ def test_what_is_not_a_workbook_of_gradsheet_is_refused_in_one_sentence(tmp_path
     with pytest.raises(InputError, match="there is no such file"):
         verify.verify(tmp_path / "missing.xlsx")
     (tmp_path / "text.xlsx").write_text("no zip")
-    with pytest.raises(WorkbookError, match="is not an [.]xlsx workbook"):
+    with pytest.raises(WorkbookError, match=r"is not an \.xlsx workbook"):
         verify.verify(tmp_path / "text.xlsx")
     openpyxl.Workbook().save(tmp_path / "other.xlsx")
     with pytest.raises(WorkbookError, match="was not written by gradsheet"):

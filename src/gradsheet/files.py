@@ -27,6 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises `InputError` when the folder does not exist or cannot be written to.
     """
+    path = Path(path)
     check_target(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradsheet import plots
-from gradsheet.backends import arrays, latex, workbook
+from gradsheet.backends import arrays, workbook
 from gradsheet.backends.workbook_layout import (
     FORMULAS_WARN,
     MOST_RATES,
@@ -83,6 +82,8 @@ def write_derivation(network: Network, path: Path, *, learning_rate: float | Non
 
     Raises `InputError` for another suffix or a learning rate that cannot be used.
     """
+    from gradsheet.backends import latex  # loads a converter that no workbook needs
+
     printers = {".md": latex.to_markdown, ".tex": latex.to_tex, ".html": latex.to_html}
     printer = printers.get(path.suffix.lower())
     if printer is None:
@@ -99,6 +100,8 @@ def write_derivation(network: Network, path: Path, *, learning_rate: float | Non
 
 def demo(folder: Path) -> Iterator[Path]:
     """Write what `gradsheet demo` shows, file by file, and yield each path when it is written."""
+    from gradsheet import plots
+
     network = EXAMPLES["seed"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
