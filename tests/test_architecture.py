@@ -31,7 +31,7 @@ CORE = {
 }
 """What each module of the core may import of gradsheet; a backend may import the core."""
 
-NEED_TORCH = {"gradsheet.backends.autograd"}
+NEED_TORCH = {"gradsheet.backends.autograd", "gradsheet.mnist.model", "gradsheet.mnist.splits"}
 """The only modules that may load PyTorch when they are imported."""
 
 
