@@ -89,6 +89,10 @@ def test_the_oracle_is_imported_by_the_verifier_alone_and_when_it_verifies(modul
             assert "gradsheet.backends.autograd" not in imported(statement)
 
 
+def test_the_model_takes_its_data_as_arguments():
+    assert "gradsheet.mnist.utils" not in imported(source("gradsheet.mnist.model"))
+
+
 # ---------------------------------------------------------------- what is loaded
 
 

@@ -50,10 +50,13 @@ def test_every_quantity_has_a_value_of_the_shape_of_what_it_depends_on():
 
 def test_values_that_overflow_are_no_warning():
     program = compile_network(neuron([1.0, 1.0], [[1.0, 1.0]], [0.0]))
-    infinite = arrays.evaluate_all(program, {**program.initial, "w1": 1e308, "w2": 1e308})
+    infinite = arrays.evaluate_all(
+        program, {**program.initial, **dict.fromkeys(("w1", "w2"), np.array(1e308))}
+    )
     assert infinite["dE_dw1"] == np.inf
-    opposite = arrays.evaluate_all(program, {**program.initial, "w1": np.inf, "w2": -np.inf})
-    assert np.isnan(opposite["dE_dw1"])
+    opposite = {"w1": np.array(np.inf), "w2": np.array(-np.inf)}
+    undefined = arrays.evaluate_all(program, {**program.initial, **opposite})
+    assert np.isnan(undefined["dE_dw1"])
 
 
 # ---------------------------------------------------------------- training

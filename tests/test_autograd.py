@@ -111,16 +111,17 @@ def test_frozen_biases_have_no_gradient_and_a_shared_one_has_one():
 
 
 def test_a_sum_that_cancels_is_exactly_zero():
-    """A fused multiply-add leaves 1e-18 of 0.1·0.3 − 0.3·0.1, and a ReLU lets the gradient through."""
+    """A fused matrix product leaves 1e-17 of a·b − b·a + c·d − d·c + …: a ReLU lets that through."""
+    a, b = np.random.default_rng(0).uniform(size=(2, 50))
     network = Network(
         name="tie",
-        layers=(Layer("relu", [[0.1, -0.3]]), Layer("identity", [[1.0]])),
+        layers=(Layer("relu", [np.stack([a, -b], axis=1).ravel()] * 8), Layer("tanh", [[1.0] * 8])),
         loss="half_squared_error",
-        inputs=[[0.3, 0.1]],
-        targets=[[1.0]],
+        inputs=[np.stack([b, a], axis=1).ravel()] * 8,
+        targets=[[1.0]] * 8,
     )
     found = autograd.step(network, rows(network, 4), 0.1).values
-    for name in ("h1", "delta_h1", "dE_dw1"):
+    for name in ("h1[1]", "h8[8]", "delta_h1[1]", "delta_h8[8]", "dE_dw1", "dE_dw800"):
         np.testing.assert_array_equal(found[name], 0)
 
 

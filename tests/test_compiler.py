@@ -106,7 +106,7 @@ def test_several_samples_and_hidden_layers_are_told_apart():
     layers = (Layer("tanh", [[0.1]]), Layer("relu", [[0.2]]), Layer("identity", [[0.3]], [0.4]))
     network = Network("deep", layers, "mean_squared_error", [[1.0], [2.0]], [[0.0], [1.0]])
     program = compile_network(network)
-    assert formulas(program) == {
+    expected = {
         "h1_1[1]": "w1·i1[1]",
         "a_h1_1[1]": "tanh(h1_1[1])",
         "h1_1[2]": "w1·i1[2]",
@@ -131,6 +131,7 @@ def test_several_samples_and_hidden_layers_are_told_apart():
         "dE_dw3": "δ_o1[1]·a_h2_1[1] + δ_o1[2]·a_h2_1[2]",
         "dE_db1": "δ_o1[1] + δ_o1[2]",
     }
+    assert list(formulas(program).items()) == list(expected.items())
     assert [program[n].sample for n in ("i1[2]", "E1[2]", "delta_o1[1]", "E_total", "dE_dw1")] == [
         2,
         2,
@@ -211,6 +212,8 @@ def test_every_quantity_is_that_of_autograd(network, seed):
     ):
         values = arrays.evaluate_all(program, inputs)
         oracle = autograd.step(network, inputs, 0.1)
+        assert set(values) == set(inputs) | set(oracle.values)
+        assert program.trained == tuple(oracle.updated)
         assert_close(values, dict(oracle.values))
         with_rate = {**values, program.learning_rate: 0.1}
         rules = {u.parameter: evaluate(u.expression, with_rate) for u in program.updates}

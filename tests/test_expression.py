@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -287,7 +288,7 @@ def defined(expression: Expression, values: dict[str, Fraction]) -> Fraction:
         raise
 
 
-@pytest.mark.parametrize(
+BUILDERS = pytest.mark.parametrize(
     ("build", "operation", "count"),
     [
         (add, "add", 3),
@@ -304,7 +305,31 @@ def defined(expression: Expression, values: dict[str, Fraction]) -> Fraction:
     ],
     ids=lambda value: getattr(value, "__qualname__", str(value)),
 )
+PARTS = (
+    *map(Constant, (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)),
+    A,
+    *(apply("negate", part) for part in (A, A * B)),
+    *(apply("add", *parts) for parts in ((A, B), (A, -B), (-A, B), (A, B, C))),
+    *(apply("subtract", *parts) for parts in ((A, B), (Constant(1.0), A))),
+    *(apply("multiply", *parts) for parts in ((A, B), (Constant(2.0), C), (Constant(-4.0), A - B, C))),
+    *(apply("divide", *parts) for parts in ((A, B), (ONE, C), (2 * A, Constant(3.0)))),
+)
+"""One of each kind of operand that the builders treat in a way of its own."""
+
+GENERIC = {"a": Fraction(5, 7), "b": Fraction(-11, 3), "c": Fraction(13, 2)}
+"""Values for which no two different short formulas happen to agree."""
+
+
+@BUILDERS
 def test_what_is_left_out_does_not_change_the_value(build, operation, count):
+    for operands in product((*PARTS, ZERO), repeat=min(count, 2)):
+        if operation != "divide" or operands[1] != ZERO:
+            plain = exact(apply(operation, *operands), GENERIC)
+            assert exact(build(*operands), GENERIC) == plain, operands
+
+
+@BUILDERS
+def test_what_is_left_out_of_any_formula_does_not_change_the_value(build, operation, count):
     @given(st.tuples(*[expressions(ARITHMETIC)] * count), VALUES)
     def holds(operands, values):
         plain = defined(apply(operation, *operands), values)
@@ -393,6 +418,20 @@ def read_back(text: str) -> Callable[[dict[str, Fraction]], Fraction]:
     return lambda values: eval(code, {"Fraction": Fraction, "max": max, **functions, **values})
 
 
+@pytest.mark.parametrize("outer", OPERATIONS)
+def test_every_operation_inside_every_other_has_the_brackets_it_needs(outer):
+    """Brackets depend on an operation and the one it stands in, so all pairs are all there is."""
+    inner = [Constant(-2.0), Constant(0.25)]
+    inner += [apply(name, *(A, B, C)[: len(RULES[name].smooth[0])]) for name in OPERATIONS]
+    count = len(RULES[outer].smooth[0])
+    for part, place in product(inner, range(count)):
+        expression = apply(outer, *(part if k == place else C for k in range(count)))
+        for values in (GENERIC, {name: -value for name, value in GENERIC.items()}):
+            text = render(expression, TEXT)
+            if (outer, place, exact(part, values)) != ("divide", 1, 0):
+                assert read_back(text)(values) == exact(expression, values), text
+
+
 @given(expressions(tuple(OPERATIONS)), VALUES)
 def test_printed_text_means_what_the_expression_means(expression, values):
     meant = defined(expression, values)
@@ -446,7 +485,7 @@ def test_numbers_are_printed_short():
 
 
 def test_references_are_listed_in_the_order_of_reading():
-    assert list(references(B * A + apply("exp", B))) == ["b", "a", "b"]
+    assert list(references(B * A + apply("exp", B) * C)) == ["b", "a", "b", "c"]
     assert list(references(Constant(1.0))) == []
 
 

@@ -76,9 +76,9 @@ def test_a_network_is_frozen():
 
 
 def test_sizes_are_counted():
-    iris = EXAMPLES["iris"]
-    assert (iris.sizes, iris.architecture, iris.samples) == ((4, 4, 3), "4-4-3", 6)
-    assert (iris.layers[0].neurons, iris.layers[1].fan_in) == (4, 4)
+    xor = EXAMPLES["xor"]
+    assert (xor.sizes, xor.architecture, xor.samples) == ((2, 3, 1), "2-3-1", 4)
+    assert (xor.layers[0].neurons, xor.layers[0].fan_in) == (3, 2)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -243,7 +243,9 @@ def test_a_wrong_network_is_refused(changes, message):
 
 
 def test_rounded_shares_are_accepted():
-    assert network(**softmax(0.1 + 0.2, 0.7)).targets[0] == (0.1 + 0.2, 0.7)
+    thirds = 0.333333333333333, 0.666666666666666
+    assert sum(thirds) != 1
+    assert network(**softmax(*thirds)).targets[0] == thirds
 
 
 # ---------------------------------------------------------------- TOML
