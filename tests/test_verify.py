@@ -240,6 +240,25 @@ def test_what_is_not_a_workbook_of_gradsheet_is_refused_in_one_sentence(tmp_path
         verify.verify(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "formula", "message"),
+    [
+        ("Backprop!F10", "1/0", r"Backprop!F10 holds '#DIV/0!'.*needs a number; type one"),
+        ("Backprop!B10", "&quot;half&quot;", r"Backprop!B10 holds 'half'"),
+        ("Backprop!B3", "-1", r"Backprop!B3 holds -1\.0.*needs a number greater than 0"),
+        ("Learning rates!C4", "1/0", r"Learning rates!C4 holds '#DIV/0!'"),
+        ("Gradient check!B5", "0", r"Gradient check!B5 holds 0\.0"),
+        ("Gradient check!B4", "99", r"Gradient check!B4 should be .* from 1 to 20"),
+    ],
+)
+def test_an_input_that_cannot_be_computed_with_is_named_and_never_proved(
+    tmp_path, seed, place, formula, message
+):
+    path = packages.with_formula(seed, tmp_path / "input.xlsx", place, formula)
+    with pytest.raises(WorkbookError, match=message):
+        verify.verify(path)
+
+
 def test_moved_columns_are_named(tmp_path, seed):
     import openpyxl
 

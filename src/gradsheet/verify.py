@@ -142,6 +142,7 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict:
     for engine in engines:
         sheets = ENGINES[engine](path)
         _check_headers(path, plan, sheets)
+        _check_inputs(path, plan, sheets)
         runs.append(_judge(plan, sheets, engine, False, autograd.step))
         changed = ENGINES[engine](path, _changes(plan, sheets))
         runs.append(_judge(plan, changed, engine, True, autograd.step))
@@ -184,13 +185,39 @@ def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
                 )
 
 
+def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
+    """Every cell of the user must hold a number that can be computed with.
+
+    Without this, a sheet full of errors would agree with a PyTorch that was fed no numbers either.
+    """
+    positive = [*_rate_cells(plan), (GRADIENT_CHECK, 4, 1), (GRADIENT_CHECK, 5, 1)]
+    table = plan.backprop
+    numbers = [
+        (BACKPROP, table.first_row, table.columns[quantity.name])
+        for quantity in plan.program.of_role("data", "parameter")
+    ]
+    for sheet, row, column in (*positive, *numbers):
+        value = sheets.get(sheet, {}).get((row, column))
+        least = 0.0 if (sheet, row, column) in positive else -math.inf
+        if not least < _number(value) < math.inf:
+            wanted = "a number greater than 0" if least == 0.0 else "a number"
+            raise WorkbookError(
+                f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
+                f"needs {wanted}; type one"
+            )
+    iteration = _number(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
+    if iteration not in range(1, plan.steps + 1):
+        raise WorkbookError(
+            f"{path}: {GRADIENT_CHECK}!{cell(3, 1)} should be the number of an iteration, a whole "
+            f"number from 1 to {plan.steps}; type one"
+        )
+
+
 def _changes(plan: Plan, sheets: Sheets) -> Changes:
     """Another number for every input cell of the user."""
     table = plan.backprop
-    rates = [(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN)]
-    rates += [(LEARNING_RATES, plan.RATES_ROW, 1 + number) for number in range(plan.rates)]
     changes = {}
-    for position, (sheet, row, column) in enumerate(rates):
+    for position, (sheet, row, column) in enumerate(_rate_cells(plan)):
         changes[sheet, row, column] = _number(sheets[sheet].get((row, column))) * _factor(position)
     for position, quantity in enumerate(plan.program.of_role("data", "parameter")):
         place = (table.first_row, table.columns[quantity.name])
@@ -202,6 +229,11 @@ def _changes(plan: Plan, sheets: Sheets) -> Changes:
         else:
             changes[BACKPROP, *place] = number * _factor(position) if number else 0.015625
     return changes
+
+
+def _rate_cells(plan: Plan) -> list[tuple[str, int, int]]:
+    compared = [(LEARNING_RATES, plan.RATES_ROW, 1 + number) for number in range(plan.rates)]
+    return [(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN), *compared]
 
 
 def _factor(position: int) -> float:
@@ -413,7 +445,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
     """The gradients of the picked iteration, the slopes beside them, and the runs they come from."""
     program, cells = plan.program, judge.sheets[GRADIENT_CHECK]
     iteration, epsilon = (_number(cells.get((row, 1))) for row in (3, 4))
-    position = int(iteration) - 1 if 1 <= iteration <= plan.steps else 0
+    position = int(iteration) - 1
     loss = abs(float(truth[program.loss][position]))
     first, count = GRADIENT_CHECK_ROW + 1, len(program.trained)
     inputs = {

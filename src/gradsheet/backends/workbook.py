@@ -82,8 +82,7 @@ def _words(quantity: Quantity, program: Program) -> str:
     if quantity.expression is not None:
         words = f"{quantity.label} = {render(quantity.expression, TEXT)}"
     elif quantity.role == "data":
-        kind, _, index = quantity.name.partition("[")[0].partition(quantity.name[0])
-        number = int(index)
+        number = int(quantity.name.partition("[")[0][1:])
         names = network.input_names if quantity.name[0] == "i" else network.output_names
         kind = "input" if quantity.name[0] == "i" else "target"
         words = f"{kind} {number}" + (f": {names[number - 1]}" if names else "")
@@ -372,15 +371,12 @@ def _critical_rates(sheet: Sheet, left: int, trace: Trace) -> None:
         5,
         left,
         (
-            "Computed when this workbook was written, for the inputs as written: not live. λmax "
-            "is the largest "
-            "eigenvalue of the loss's Hessian.",
+            "Computed when this workbook was written, for the inputs as written: not live. "
+            "λmax is the largest eigenvalue of the loss's Hessian.",
             "Along its eigenvector a step multiplies the distance from the bottom by 1 − η·λmax: "
-            "below 1/λmax it "
-            "creeps, between 1/λmax and 2/λmax",
-            "it overshoots but shrinks, beyond 2/λmax every step leads further away: the loss "
-            "oscillates, jumps to "
-            "flatter ground, or diverges.",
+            "below 1/λmax it creeps, between 1/λmax and 2/λmax",
+            "it overshoots but shrinks, beyond 2/λmax every step leads further away: "
+            "the loss oscillates, jumps to flatter ground, or diverges.",
         ),
         styles.note,
     )

@@ -54,8 +54,8 @@ def _controls(sheet: Sheet, plan: Plan) -> None:
     styles = sheet.styles
     sheet.text(0, 0, "Gradient check: is every ∂E/∂w the slope of the loss?", styles.title)
     explanation = (
-        "The table's ∂E/∂w beside the slope measured by moving one weight by ±ε and computing the whole "
-        "network again, below. No calculus is used there."
+        "The table's ∂E/∂w beside the slope measured by moving one weight by ±ε and computing the "
+        "whole network again, below. No calculus is used there."
     )
     sheet.text(1, 0, explanation, styles.note)
     sheet.text(3, 0, "iteration to check", styles.label)
@@ -264,9 +264,8 @@ def write_derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.text(
         1,
         0,
-        "Each ∂E/∂w is a chain of partial derivatives. The numbers are live: they are those of "
-        "the first row of "
-        "Backprop, E stands for E_total.",
+        "Each ∂E/∂w is a chain of partial derivatives. The numbers are live: they are those of the "
+        "first row of Backprop, E stands for E_total.",
         styles.note,
     )
     row = 3
@@ -345,74 +344,60 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
             "What this is",
             (
                 f"A neural network ({network.summary}) that learns in front of you.",
-                "Every number you see is a formula; only the yellow cells hold typed numbers. "
-                "Change one and "
-                "everything that depends on it follows.",
+                "Every number you see is a formula; only the yellow cells hold typed numbers. Change "
+                "one and everything that depends on it follows.",
             ),
         ),
         (
             "The sheets",
             (
-                "Backprop: one row per iteration: data, weights, forward pass, loss, every "
-                "∂E/∂w; the next row "
-                "starts with the updated weights.",
-                "Learning rates: the same training with several learning rates, their loss "
-                "curves, and the "
-                "critical rate beyond which gradient descent overshoots.",
+                "Backprop: one row per iteration: data, weights, forward pass, loss, every ∂E/∂w; the "
+                "next row starts with the updated weights.",
+                "Learning rates: the same training with several learning rates, their loss curves, "
+                "and the critical rate beyond which gradient descent overshoots.",
                 "Gradient check: every ∂E/∂w beside the slope of the loss, measured without any "
                 "calculus.",
                 "Derivation: the chain rule for every weight, in words and in the numbers of the "
                 "first row.",
-                "Workings: the trainings behind Learning rates. Network: this network as text, "
-                "to generate the "
-                "workbook again.",
+                "Workings: the trainings behind Learning rates. Network: this network as text, to "
+                "generate the workbook again.",
             ),
         ),
         (
             "In class",
             (
-                "1. Change the learning rate η on Backprop to 0.1, then to 10. What does the "
-                "chart do, and why?",
-                "2. On Backprop, follow one gradient cell to the cells it reads (Excel: "
-                "Formulas, Trace "
-                "precedents). Which arrows are shared by two weights?",
-                "3. Spoil one gradient formula in a row, then look at Gradient check for that "
-                "row. Does the loss "
-                "chart betray the mistake?",
-                "4. Set all initial weights of a layer equal. Which gradients become equal, and "
-                "what can the "
-                "network no longer learn?",
-                "5. On Learning rates, look for the largest rate that still learns; compare it "
-                "with the critical "
-                "rate.",
+                "1. Change the learning rate η on Backprop to 0.1, then to 10. What does the chart "
+                "do, and why?",
+                "2. On Backprop, follow one gradient cell to the cells it reads (Excel: Formulas, "
+                "Trace precedents). Which arrows are shared by two weights?",
+                "3. Spoil one gradient formula in a row, then look at Gradient check for that row. "
+                "Does the loss chart betray the mistake?",
+                "4. Set all initial weights of a layer equal. Which gradients become equal, and what "
+                "can the network no longer learn?",
+                "5. On Learning rates, look for the largest rate that still learns; compare it with "
+                "the critical rate.",
             ),
         ),
         (
             "How to read it",
             (
-                "i input, t target, w weight, b bias, h and o the weighted sums of hidden and "
-                "output neurons, "
-                "a_… what the activation makes of them.",
-                "E_total is the loss; ∂E/∂w its slope along w; δ of a neuron is ∂E/∂(its sum), "
-                "which all its "
-                "weights share. With several samples, h1[2] is h1 of sample 2.",
-                "Iteration k shows the network before its k-th update: the first row is the "
-                "network as it was "
-                "given.",
+                "i input, t target, w weight, b bias, h and o the weighted sums of hidden and output "
+                "neurons, a_… what the activation makes of them.",
+                "E_total is the loss; ∂E/∂w its slope along w; δ of a neuron is ∂E/∂(its sum), which "
+                "all its weights share. With several samples, h1[2] is h1 of sample 2.",
+                "Iteration k shows the network before its k-th update: the first row is the network "
+                "as it was given.",
             ),
         ),
         (
             "What is guaranteed",
             (
-                "The formulas use only what Excel, LibreOffice, Google Sheets and IronCalc "
-                "compute alike, and "
-                "never the cached values.",
+                "The formulas use only what Excel, LibreOffice, Google Sheets and IronCalc compute "
+                "alike, and never the cached values.",
                 "gradsheet's tests recalculate such workbooks with two spreadsheet engines and "
-                "compare every "
-                "value, gradient and update with PyTorch's autograd in float64.",
-                "To prove this very file, edited or not: gradsheet verify FILE.xlsx (it compares "
-                "to within "
-                "1e-9 and names the first cell that differs).",
+                "compare every value, gradient and update with PyTorch's autograd in float64.",
+                "To prove this very file, edited or not: gradsheet verify FILE.xlsx (it compares to "
+                "within 1e-9 and names the first cell that differs).",
             ),
         ),
     )
@@ -437,8 +422,7 @@ def write_network(sheet: Sheet, plan: Plan) -> None:
         1,
         0,
         "To generate the workbook again, save the lines below as a .toml file and give it to "
-        "gradsheet workbook. "
-        "Edits to the yellow cells are not written back here.",
+        "gradsheet workbook. Edits to the yellow cells are not written back here.",
         sheet.styles.note,
     )
     facts = (("iterations", plan.steps), ("compared learning rates", plan.rates))
