@@ -31,7 +31,14 @@ CORE = {
 }
 """What each module of the core may import of gradsheet; a backend may import the core."""
 
-NEED_TORCH = {"gradsheet.backends.autograd", "gradsheet.mnist.model", "gradsheet.mnist.splits"}
+NEED_TORCH = {
+    "gradsheet.backends.autograd",
+    "gradsheet.mnist.export",
+    "gradsheet.mnist.model",
+    "gradsheet.mnist.predict",
+    "gradsheet.mnist.splits",
+    "gradsheet.mnist.utils",
+}
 """The only modules that may load PyTorch when they are imported."""
 
 
