@@ -71,7 +71,8 @@ def read_folder(folder: Path, sha256: dict[str, str] | None = None) -> Digits:
 
     Raises `InputError` for a file that is missing, damaged or not of this kind.
     """
-    return Digits(**{role: _read(folder, name, (sha256 or {}).get(name)) for role, name in FILES.items()})
+    sums = sha256 or {}
+    return Digits(**{role: _read(folder, name, sums.get(name)) for role, name in FILES.items()})
 
 
 def find_file(folder: Path, name: str) -> Path | None:

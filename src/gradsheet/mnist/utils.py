@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -27,7 +26,7 @@ sampling grid for all of them makes augmentation five times faster than a grid f
 
 @dataclass(frozen=True)
 class Mnist:
-    """The data set, split: 55,000 images for training, 5,000 for selection, 10,000 for the final test."""
+    """The data set, split: 55,000 images to train on, 5,000 to select with, 10,000 for the final test."""
 
     train: Split
     validation: Split
@@ -67,8 +66,8 @@ def prepare_mnist(digits: Digits | None = None) -> Mnist:
 class Augmentation:
     """A random distortion: how far each part of it may go, to both sides.
 
-    ``rotation`` is in degrees, ``translation`` in pixels, ``scale`` and ``shear`` are shares. ``elastic``
-    is the standard deviation, in pixels, of a smooth random displacement. With probability
+    ``rotation`` is in degrees, ``translation`` in pixels, ``scale`` and ``shear`` are shares.
+    ``elastic`` is the standard deviation, in pixels, of a smooth random displacement. With probability
     ``crop_probability`` an image is cut to its central ``crop`` pixels and enlarged again.
     """
 
