@@ -11,7 +11,6 @@ from torch.nn import functional  # noqa: E402
 
 from gradsheet.errors import InputError  # noqa: E402
 from gradsheet.mnist.model import (  # noqa: E402
-    RECIPES,
     DivergedError,
     Net,
     evaluate,
@@ -19,6 +18,7 @@ from gradsheet.mnist.model import (  # noqa: E402
     summary,
     train,
 )
+from gradsheet.mnist.recipes import RECIPES  # noqa: E402
 from gradsheet.mnist.splits import Split, normalise  # noqa: E402
 
 LAYERS = """

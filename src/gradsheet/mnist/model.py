@@ -1,7 +1,7 @@
 """The network, its training and its evaluation: plain PyTorch.
 
 `Net` is the model, `summary` prints it, `train` trains it from batches, `evaluate` scores it on a split
-that it was not trained on. `RECIPES` holds every number of every way to train, in one place.
+that it was not trained on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from gradsheet.errors import GradsheetError, InputError
 from gradsheet.files import replacing
+from gradsheet.mnist.recipes import Recipe
 from gradsheet.mnist.splits import Split, normalise
 
 # ---------------------------------------------------------------- the model
@@ -127,84 +128,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-# ---------------------------------------------------------------- recipes
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All the numbers of a way to train.
-
-    ``optimizer`` is "adam" for all parameters, or "muon" for the convolution weights with more than one
-    input channel and Adam for the rest. The learning rates rise linearly from 0 over the share
-    ``warmup`` of all steps, then fall linearly to 0 ("linear"), or are multiplied by 0.1 after epoch
-    ``decay_epoch`` ("step"). The last five describe the augmentation of the training batches.
-    """
-
-    name: str
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    muon_learning_rate: float = 0.0
-    muon_weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    warmup: float = 0.0
-    decay_epoch: int = 0
-    label_smoothing: float = 0.0
-    dropout: float = 0.0
-    rotation: float = 0.0
-    translation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    crop_probability: float = 0.0
-
-
-_BEST = Recipe(
-    name="best",
-    epochs=19,
-    batch_size=128,
-    optimizer="muon",
-    learning_rate=0.005,
-    muon_learning_rate=0.02,
-    muon_weight_decay=0.02,
-    schedule="linear",
-    warmup=0.2,
-    label_smoothing=0.02,
-    rotation=10,
-    translation=2,
-    scale=0.1,
-    shear=0.1,
-)
-
-RECIPES = {
-    "quick": replace(
-        _BEST,
-        name="quick",
-        epochs=6,
-        label_smoothing=0.03,
-        rotation=8,
-        translation=1.5,
-        scale=0.08,
-        shear=0.08,
-    ),
-    "best": _BEST,
-    "seed": Recipe(  # the course's own
-        name="seed",
-        epochs=20,
-        batch_size=16,
-        optimizer="adam",
-        learning_rate=1e-3,
-        betas=(0.9, 0.999),
-        schedule="step",
-        decay_epoch=15,
-        dropout=0.1,
-        rotation=15,
-        crop_probability=0.1,
-    ),
-}
 
 
 # ---------------------------------------------------------------- training
@@ -384,19 +307,20 @@ def _as_matrix(weight: torch.Tensor) -> torch.Tensor:
 
 def make_optimizers(model: Net, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """The optimizers of a recipe, for a model whose memory format is channels-last."""
-    everything = list(model.parameters())
-    optimizers: list[torch.optim.Optimizer] = []
+    rest, optimizers = list(model.parameters()), list[torch.optim.Optimizer]()
     if recipe.optimizer == "muon":
-        kernels = [p for p in everything if p.dim() == 4 and p.shape[1] > 1]
-        rest = [p for p in everything if not any(p is kernel for kernel in kernels)]
-        muon = ConvolutionMuon(
-            kernels, lr=recipe.muon_learning_rate, momentum=0.95, weight_decay=recipe.muon_weight_decay
+        kernels = [p for p in rest if p.dim() == 4 and p.shape[1] > 1]
+        rest = [p for p in rest if not any(p is kernel for kernel in kernels)]
+        optimizers.append(
+            ConvolutionMuon(
+                kernels,
+                lr=recipe.muon_learning_rate,
+                momentum=recipe.muon_momentum,
+                weight_decay=recipe.muon_weight_decay,
+            )
         )
-        optimizers = [muon, torch.optim.Adam(rest, lr=recipe.learning_rate, betas=recipe.betas)]
-    elif recipe.optimizer == "adam":
-        optimizers = [torch.optim.Adam(everything, lr=recipe.learning_rate, betas=recipe.betas)]
-    else:
-        raise InputError(f"optimizer: {recipe.optimizer!r} is not known; use 'adam' or 'muon'")
+    betas = (recipe.beta1, recipe.beta2)
+    optimizers.append(torch.optim.Adam(rest, lr=recipe.learning_rate, betas=betas))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from gradsheet.mnist.recipes import Recipe
 from gradsheet.mnist.sources import Digits, packaged
 from gradsheet.mnist.splits import Split, normalise
 
@@ -26,7 +27,7 @@ sampling grid for all of them makes augmentation five times faster than a grid f
 
 @dataclass(frozen=True)
 class Mnist:
-    """The data set, split: 55,000 images to train on, 5,000 to select with, 10,000 for the final test."""
+    """The data set: 55,000 images to train on, 5,000 to select with, 10,000 for the final test."""
 
     train: Split
     validation: Split
@@ -62,56 +63,41 @@ def prepare_mnist(digits: Digits | None = None) -> Mnist:
     )
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """A random distortion: how far each part of it may go, to both sides.
+def sampling_grids(recipe: Recipe, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Random distortions: where each pixel comes from, in ±1 over an image: (count, 28, 28, 2)."""
 
-    ``rotation`` is in degrees, ``translation`` in pixels, ``scale`` and ``shear`` are shares.
-    ``elastic`` is the standard deviation, in pixels, of a smooth random displacement. With probability
-    ``crop_probability`` an image is cut to its central ``crop`` pixels and enlarged again.
+    def draw(limit: float) -> torch.Tensor:
+        return (2 * torch.rand(count, generator=generator) - 1) * limit
+
+    angle = draw(math.radians(recipe.rotation))
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    wide, high, shear = 1 + draw(recipe.scale), 1 + draw(recipe.scale), draw(recipe.shear)
+    shift = torch.stack([draw(recipe.translation / 14), draw(recipe.translation / 14)], dim=1)
+    cropped = torch.rand(count, generator=generator) < recipe.crop_probability
+    zoom = torch.where(cropped, recipe.crop / 28, 1.0)
+    rotation = torch.stack([cosine, -sine, sine, cosine], dim=1).reshape(count, 2, 2)
+    stretch = torch.stack([wide, shear, torch.zeros(count), high], dim=1).reshape(count, 2, 2)
+    linear = rotation @ stretch * zoom[:, None, None]
+    maps = torch.cat([linear, shift.unsqueeze(2)], dim=2)
+    grids = functional.affine_grid(maps, [count, 1, 28, 28], align_corners=False)
+    if recipe.elastic:
+        coarse = torch.randn(count, 2, 6, 6, generator=generator) * recipe.elastic / 14
+        smooth = functional.interpolate(coarse, (28, 28), mode="bicubic", align_corners=False)
+        grids += smooth.permute(0, 2, 3, 1)
+    return grids
+
+
+def augment(images: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """Randomly distorted copies of uint8 images: float32 from 0 to 255, shape (n, 28, 28).
+
+    `SHARED` consecutive images share one distortion, so shuffle before and after.
     """
-
-    rotation: float = 0.0
-    translation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    elastic: float = 0.0
-    crop: int = 28
-    crop_probability: float = 0.0
-
-    def grids(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Where each output pixel comes from, in ±1 over an image: shape (count, 28, 28, 2)."""
-
-        def draw(limit: float) -> torch.Tensor:
-            return (2 * torch.rand(count, generator=generator) - 1) * limit
-
-        angle = draw(math.radians(self.rotation))
-        cosine, sine = torch.cos(angle), torch.sin(angle)
-        wide, high, shear = 1 + draw(self.scale), 1 + draw(self.scale), draw(self.shear)
-        shift = torch.stack([draw(self.translation / 14), draw(self.translation / 14)], dim=1)
-        cropped = torch.rand(count, generator=generator) < self.crop_probability
-        zoom = torch.where(cropped, self.crop / 28, 1.0)
-        rotation = torch.stack([cosine, -sine, sine, cosine], dim=1).reshape(count, 2, 2)
-        stretch = torch.stack([wide, shear, torch.zeros(count), high], dim=1).reshape(count, 2, 2)
-        linear = rotation @ stretch * zoom[:, None, None]
-        maps = torch.cat([linear, shift.unsqueeze(2)], dim=2)
-        grids = functional.affine_grid(maps, [count, 1, 28, 28], align_corners=False)
-        if self.elastic:
-            coarse = torch.randn(count, 2, 6, 6, generator=generator) * self.elastic / 14
-            smooth = functional.interpolate(coarse, (28, 28), mode="bicubic", align_corners=False)
-            grids += smooth.permute(0, 2, 3, 1)
-        return grids
-
-    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Distorted copies of images, float32 in their own range and shape (n, 28, 28).
-
-        `SHARED` consecutive images share one distortion, so shuffle before and after.
-        """
-        groups = math.ceil(len(images) / SHARED)
-        padding = groups * SHARED - len(images)
-        pixels = functional.pad(images.float(), (0, 0, 0, 0, 0, padding)).reshape(groups, SHARED, 28, 28)
-        moved = functional.grid_sample(pixels, self.grids(groups, generator), align_corners=False)
-        return moved.reshape(-1, 28, 28)[: len(images)]
+    groups = math.ceil(len(images) / SHARED)
+    padding = groups * SHARED - len(images)
+    pixels = functional.pad(images.float(), (0, 0, 0, 0, 0, padding)).reshape(groups, SHARED, 28, 28)
+    grids = sampling_grids(recipe, groups, generator)
+    moved = functional.grid_sample(pixels, grids, align_corners=False)
+    return moved.reshape(-1, 28, 28)[: len(images)]
 
 
 @dataclass(frozen=True)
@@ -119,22 +105,20 @@ class Batches:
     """Shuffled, augmented, normalised training batches: the same for the same seed and epoch."""
 
     split: Split
-    batch_size: int
-    augmentation: Augmentation
+    recipe: Recipe
     seed: int
 
     def __len__(self) -> int:
         """Batches an epoch; the last images of an epoch that fill no batch are left out of it."""
-        return len(self.split) // self.batch_size
+        return len(self.split) // self.recipe.batch_size
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels) of one epoch, float32 (batch, 1, 28, 28) and int64 (batch,)."""
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + number)
-        count = len(self.split)
+        count, size = len(self.split), self.recipe.batch_size
         drawn = torch.randperm(count, generator=generator)  # who shares a distortion
-        moved = self.augmentation(self.split.images[drawn], generator)
+        moved = augment(self.split.images[drawn], self.recipe, generator)
         labels = self.split.labels[drawn]
         order = torch.randperm(count, generator=generator)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        for chosen in torch.split(order, size)[: len(self)]:
             yield normalise(moved[chosen]), labels[chosen]
