@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import platformdirs
@@ -20,6 +19,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 from urllib3 import PoolManager, ProxyManager, Retry, Timeout, exceptions
 from urllib3.response import BaseHTTPResponse
+from urllib3.util import parse_url
 
 from gradsheet.errors import GradsheetError, InputError
 from gradsheet.mnist.sources import SHA256, decompress, find_file, parse_idx
@@ -174,26 +174,26 @@ def download_mnist(
     the connection or is overloaded is asked again, ``retries`` times, after longer and longer pauses. A
     download that was interrupted goes on where it broke off, also in a later call.
 
-    Raises `InputError` for an unknown name, a folder that cannot be written to, and files that are
-    missing offline; `DownloadError` when all mirrors failed.
+    Raises `InputError` for an unknown name, a folder that cannot be used, and files that are missing
+    offline; `DownloadError` when all mirrors failed.
     """
     if name not in sources:
         raise InputError(f"{name!r} is no data set to download; choose one of {', '.join(sources)}")
     source = sources[name]
     root = data_folder() if root is None else Path(root).expanduser()
-    found = find_folder(root, name, source)
-    if found is not None:
-        return found
     folder = root / name
     packaged = " (the copy in the package needs no network)" if name == "mnist" else ""
-    if offline:
-        missing = (file.name for file in source.files if not _is_published(folder / file.name, file))
-        raise InputError(
-            f"{folder}: has no right copy of {', '.join(missing)}, and offline forbids to fetch any; "
-            f"call again with a network, or put them there{packaged}"
-        )
     fetcher = _Fetcher(tuple(mirrors or source.mirrors), timeout, retries, progress)
     try:
+        found = find_folder(root, name, source)
+        if found is not None:
+            return found
+        if offline:
+            missing = [file.name for file in source.files if not _is_published(folder / file.name, file)]
+            raise InputError(
+                f"{folder}: has no right copy of {', '.join(missing)}, and offline forbids to fetch "
+                f"any; call again with a network, or put them there{packaged}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):  # a second process waits, then finds all files there
             for file in source.files:
@@ -206,7 +206,7 @@ def download_mnist(
         ) from None
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another root, or another "
+            f"{folder}: cannot be used ({error.strerror or error}); choose another root, or another "
             "GRADSHEET_DATA_DIR"
         ) from None
     return folder
@@ -270,6 +270,8 @@ class _AllFailedError(Exception):
 
 @dataclass(frozen=True)
 class _Fetcher:
+    """How to fetch: whom to ask, how long to wait for an answer, how often to ask again."""
+
     mirrors: tuple[str, ...]
     timeout: float
     retries: int
@@ -336,14 +338,11 @@ class _Fetcher:
                 preload_content=False,
             ) as response,
         ):
-            if response.status == 206 and response.headers.get("Content-Range", "").startswith(
-                f"bytes {start}-"
-            ):
-                self._save(response, part, file, start)
-                return
+            given = response.headers.get("Content-Range", "")
+            if response.status == 206 and given.startswith(f"bytes {start}-"):
+                return self._save(response, part, file, start)
             if response.status == 200:
-                self._save(response, part, file, 0)
-                return
+                return self._save(response, part, file, 0)
         if not start or response.status not in (206, 416):
             raise _RefusedError(f"answers {response.status} {response.reason}")
         part.unlink()  # it is longer than the server's file, or the server does not know its way in it
@@ -388,9 +387,9 @@ class _Fetcher:
 
 def _pool(url: str) -> PoolManager:
     """Connections as the system wants them: urllib3 alone does not look at HTTP_PROXY and NO_PROXY."""
-    address = urlsplit(url)
-    proxy = getproxies().get(address.scheme)
-    if proxy is None or proxy_bypass(address.hostname or ""):
+    address = parse_url(url)
+    proxy = getproxies().get(address.scheme or "")
+    if proxy is None or proxy_bypass(address.host or ""):
         return PoolManager()
     return ProxyManager(proxy)
 
