@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from environment import describe
+from gradsheet.environment import describe
 from gradsheet.examples import EXAMPLES
 from gradsheet.network import Network
 from gradsheet.sweep import sweep

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from environment import describe
+from gradsheet.environment import describe
 
 RESULTS = Path(__file__).parent.parent / "results" / "workbook.json"
 ORDINARY = """

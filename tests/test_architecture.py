@@ -36,6 +36,7 @@ NEED_TORCH = {
     "gradsheet.mnist.export",
     "gradsheet.mnist.model",
     "gradsheet.mnist.predict",
+    "gradsheet.mnist.runs",
     "gradsheet.mnist.splits",
     "gradsheet.mnist.utils",
 }

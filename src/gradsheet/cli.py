@@ -14,6 +14,7 @@ import click
 
 from gradsheet import __version__
 from gradsheet.errors import GradsheetError, InputError
+from gradsheet.mnist.commands import mnist
 
 
 class _Group(click.Group):
@@ -199,6 +200,9 @@ def sweep(
         plots.plot_sweep(result, plot)
         click.echo(f"wrote {plot}")
     click.echo(sweep.summary(result))
+
+
+main.add_command(mnist)
 
 
 def _report(verdict: Any) -> None:

@@ -19,6 +19,14 @@ def check_target(path: Path) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, unless it is there; raise `InputError` if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror}); use another") from None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it onto ``path`` when the block succeeds.

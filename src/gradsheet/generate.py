@@ -25,7 +25,7 @@ from gradsheet.backends.workbook_lessons import EPSILON
 from gradsheet.compiler import Program, compile_network
 from gradsheet.errors import InputError
 from gradsheet.examples import EXAMPLES
-from gradsheet.files import replacing
+from gradsheet.files import make_folder, replacing
 from gradsheet.network import Network
 from gradsheet.sweep import checked_learning_rates, sweep
 
@@ -103,10 +103,7 @@ def demo(folder: Path) -> Iterator[Path]:
     from gradsheet import plots
 
     network = EXAMPLES["seed"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); use another") from None
+    make_folder(folder)
     write_workbook(network, folder / DEMO_WORKBOOK)
     yield folder / DEMO_WORKBOOK
     write_derivation(network, folder / "derivation.md")

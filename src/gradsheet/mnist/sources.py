@@ -72,7 +72,15 @@ def read_folder(folder: Path, sha256: dict[str, str] | None = None) -> Digits:
     Raises `InputError` for a file that is missing, damaged or not of this kind.
     """
     sums = sha256 or {}
-    return Digits(**{role: _read(folder, name, sums.get(name)) for role, name in FILES.items()})
+    arrays = {role: _read(folder, name, sums.get(name)) for role, name in FILES.items()}
+    for part in ("train", "test"):
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        if (images.ndim, labels.ndim) != (3, 1) or len(images) != len(labels):
+            raise InputError(
+                f"{folder}: {FILES[f'{part}_images']} and {FILES[f'{part}_labels']} hold "
+                f"{images.shape} and {labels.shape}, not as many images as labels; fetch both again"
+            )
+    return Digits(**arrays)
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -116,6 +124,8 @@ def parse_idx(data: bytes, where: Path) -> Bytes:
     Raises `InputError` when it is something else.
     """
     axes = data[3] if data[:3] == b"\x00\x00\x08" and len(data) > 3 else 0
+    if len(data) < 4 + 4 * axes:
+        axes = 0
     shape = tuple(int(length) for length in np.frombuffer(data[4 : 4 + 4 * axes], dtype=">u4"))
     body = np.frombuffer(data[4 + 4 * axes :], dtype=np.uint8)
     if len(shape) not in (1, 3) or len(body) != math.prod(shape):

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from gradsheet.mnist.download import download_mnist
 from gradsheet.mnist.recipes import Recipe
 from gradsheet.mnist.sources import Digits, packaged
 from gradsheet.mnist.splits import Split, normalise
 
-HELD_OUT = 5_000
+__all__ = ["Batches", "Mnist", "augment", "download_mnist", "normalise", "prepare_mnist"]
+
+HELD_OUT = 1 / 12
+"""The share of the training images that is for validation: 5,000 of 60,000."""
+
 SPLIT_SEED = 0
 
 SHARED = 100
@@ -46,12 +51,13 @@ class Mnist:
 def prepare_mnist(digits: Digits | None = None) -> Mnist:
     """Split the data set that travels with the package, or another one of the same form.
 
+    ``digits`` is what `sources.read_folder` reads, from the folder that `download_mnist` returns.
     The validation images are drawn from the training images by a fixed seed, the same for ever.
     """
     digits = packaged() if digits is None else digits
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels).long()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    held_out, kept = order[:HELD_OUT], order[HELD_OUT:]
+    held_out, kept = order.tensor_split([round(HELD_OUT * len(order))])
     return Mnist(
         train=Split("train", images[kept], labels[kept]),
         validation=Split("validation", images[held_out], labels[held_out]),

@@ -1,4 +1,4 @@
-"""Where a benchmark was run: hardware, versions and date, to be written beside its numbers."""
+"""Where something was measured: hardware, versions and date, to be written beside its numbers."""
 
 from __future__ import annotations
 
