@@ -52,15 +52,16 @@ def plot_sweep(sweep: Sweep, path: Path) -> None:
 
 def plot_loss_curves(sweep: Sweep, path: Path) -> None:
     """Write `draw_loss_curves` to a .png, .svg or .pdf file; raises `InputError` if that fails."""
-    _save(draw_loss_curves(sweep), path)
+    save(draw_loss_curves(sweep), path)
 
 
 def plot_final_losses(sweep: Sweep, path: Path) -> None:
     """Write `draw_final_losses` to a .png, .svg or .pdf file; raises `InputError` if that fails."""
-    _save(draw_final_losses(sweep), path)
+    save(draw_final_losses(sweep), path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to a .png, .svg or .pdf file; raises `InputError` if that fails."""
     picture = picture_format(path)
     with replacing(path) as temporary, warnings.catch_warnings():
         # A network's name may hold letters the font lacks; they are drawn as boxes.
