@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -25,18 +26,18 @@ EXAMPLE = DOCS.parent / "examples" / "back_propagation.xlsx"
 def command_reference() -> str:
     """The page docs/commands.md: the help of every command, as it prints it."""
     lines = ["# Commands", "", "Written by `make docs`; a test compares it with the program.", ""]
-    parent = _context(command, "gradsheet", None)
-    shown = {"gradsheet": parent.get_help()}
-    for name, sub in command.commands.items():
-        shown[f"gradsheet {name}"] = _context(sub, name, parent).get_help()
-    for title, text in shown.items():
+    for title, text in _help(command, "gradsheet", None):
         lines += [f"## {title}", "", "```text", text, "```", ""]
     return "\n".join(lines)
 
 
-def _context(shown: click.Command, name: str, parent: click.Context | None) -> click.Context:
+def _help(shown: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
     options = {**shown.context_settings, "terminal_width": 100, "max_content_width": 100}
-    return click.Context(shown, parent, info_name=name, **options)
+    context = click.Context(shown, parent, info_name=name, **options)
+    yield context.command_path, context.get_help()
+    if isinstance(shown, click.Group):
+        for below, sub in shown.commands.items():
+            yield from _help(sub, below, context)
 
 
 def pictures(folder: Path) -> None:

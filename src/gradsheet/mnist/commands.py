@@ -143,7 +143,10 @@ def predict(images: tuple[Path, ...], weights: Path | None, plot: Path | None, a
     import torch
 
     from gradsheet.mnist import plots, predict
+    from gradsheet.plots import picture_format, save
 
+    if plot is not None:
+        picture_format(plot)
     digits = torch.stack([predict.read_digit(path) for path in images])
     model = _model(weights)
     predictions = predict.predict(model, digits)
@@ -159,7 +162,7 @@ def predict(images: tuple[Path, ...], weights: Path | None, plot: Path | None, a
             for digit, probability in enumerate(found.probabilities):
                 click.echo(f"  {digit} {probability:8.2%} {'█' * round(30 * probability)}".rstrip())
     if plot is not None:
-        plots.save(plots.draw_feature_maps(model, digits[0]), plot)
+        save(plots.draw_feature_maps(model, digits[0]), plot)
         click.echo(f"wrote {plot}", err=as_json)
 
 
@@ -192,14 +195,14 @@ def errors(weights: Path | None, data: Path | None, out: Path) -> None:
     """Draw the test images that a trained model misreads."""
     from gradsheet.files import check_target
     from gradsheet.mnist import plots
-    from gradsheet.plots import picture_format
+    from gradsheet.plots import picture_format, save
 
     picture_format(out)
     check_target(out)
     mnist = _read(data)
     evaluation = _evaluate(weights, mnist, tta=False)
     figure = plots.draw_errors(mnist.test.images, mnist.test.labels, evaluation.probabilities)
-    plots.save(figure, out)
+    save(figure, out)
     click.echo(f"wrote {out}")
     click.echo(_score(evaluation))
 

@@ -136,7 +136,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 class TrainingData(Protocol):
     """What `train` needs of its data: normalised batches, the same for the same number of an epoch."""
 
-    split: Split
+    @property
+    def split(self) -> Split: ...
 
     def __len__(self) -> int: ...
 

@@ -18,6 +18,7 @@ from gradsheet.mnist.export import model_card, save_weights
 from gradsheet.mnist.model import Evaluation, History, Net, evaluate, train
 from gradsheet.mnist.recipes import Recipe
 from gradsheet.mnist.utils import Batches, Mnist
+from gradsheet.plots import save
 
 CHECKPOINT, WEIGHTS, NUMBERS = "last.pt", "weights.safetensors", "numbers.json"
 """Files in a run's folder: to go on training from, to share, and what was measured."""
@@ -114,7 +115,7 @@ def measured(run: Run) -> dict[str, Any]:
 
 
 def write(run: Run, mnist: Mnist, folder: Path) -> Iterator[Path]:
-    """Write weights, numbers, pictures and model card into a folder; yield each path when written."""
+    """Write weights, numbers and pictures into a folder, for MNIST a model card too; yield each path."""
     numbers = measured(run)
     save_weights(run.model, folder / WEIGHTS, {k: json.dumps(v) for k, v in numbers.items()})
     yield folder / WEIGHTS
@@ -126,8 +127,9 @@ def write(run: Run, mnist: Mnist, folder: Path) -> Iterator[Path]:
     }
     _write_text(folder / NUMBERS, json.dumps(everything, indent=1) + "\n")
     yield folder / NUMBERS
-    _write_text(folder / "model_card.md", model_card(numbers, run.recipe))
-    yield folder / "model_card.md"
+    if mnist.is_original:
+        _write_text(folder / "model_card.md", model_card(numbers, run.recipe))
+        yield folder / "model_card.md"
     test, read = mnist.test, run.evaluation
     pictures = {
         "samples.png": plots.draw_samples(mnist.train.images, mnist.train.labels),
@@ -136,7 +138,7 @@ def write(run: Run, mnist: Mnist, folder: Path) -> Iterator[Path]:
         "errors.png": plots.draw_errors(test.images, test.labels, read.probabilities),
     }
     for name, figure in pictures.items():
-        plots.save(figure, folder / name)
+        save(figure, folder / name)
         yield folder / name
 
 

@@ -32,11 +32,15 @@ sampling grid for all of them makes augmentation five times faster than a grid f
 
 @dataclass(frozen=True)
 class Mnist:
-    """The data set: 55,000 images to train on, 5,000 to select with, 10,000 for the final test."""
+    """The data set: 55,000 images to train on, 5,000 to select with, 10,000 for the final test.
+
+    ``is_original`` is false for another data set of the same form.
+    """
 
     train: Split
     validation: Split
     test: Split
+    is_original: bool
 
     @property
     def all_training(self) -> Split:
@@ -54,6 +58,7 @@ def prepare_mnist(digits: Digits | None = None) -> Mnist:
     ``digits`` is what `sources.read_folder` reads, from the folder that `download_mnist` returns.
     The validation images are drawn from the training images by a fixed seed, the same for ever.
     """
+    is_original = digits is None
     digits = packaged() if digits is None else digits
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels).long()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
@@ -66,6 +71,7 @@ def prepare_mnist(digits: Digits | None = None) -> Mnist:
             torch.from_numpy(digits.test_images),
             torch.from_numpy(digits.test_labels).long(),
         ),
+        is_original=is_original,
     )
 
 
