@@ -19,9 +19,8 @@ from gradsheet.plots import save as save  # offered here too
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from torch import nn
 
-    from gradsheet.mnist.model import History
+    from gradsheet.mnist.model import History, Net
 
 LIGHT = "#aaaaaa"
 
@@ -99,7 +98,7 @@ def draw_curves(history: History) -> Figure:
         label = f"{name}: {misread[-1]:.2f}% at the end" if len(misread) else name
         error.plot(epochs, misread, color=colour, marker=marker, markersize=5, label=label)
     error.set(title="misread images", ylabel="misread, %")
-    error.legend(frameon=False)
+    error.legend(framealpha=1, edgecolor="none")  # opaque: no grid line through the words
     for axes in (loss, error):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
@@ -186,9 +185,8 @@ def _score(count: int, misread: int) -> str:
 # ---------------------------------------------------------------- inside the network
 
 
-def draw_feature_maps(model: nn.Module, image: Any) -> Figure:
-    """What the network makes of one uint8 image (28, 28): its feature maps after every block, and the
-    probabilities of the ten digits."""
+def draw_feature_maps(model: Net, image: Any) -> Figure:
+    """What the network makes of a uint8 image (28, 28): feature maps after its blocks, probabilities."""
     import torch
     from matplotlib.figure import Figure
 
@@ -207,7 +205,7 @@ def draw_feature_maps(model: nn.Module, image: Any) -> Figure:
             hook.remove()
 
     rows = [len(maps) // MAP_COLUMNS for maps in blocks]
-    heights = 2.4, 0.56 * sum(rows) + 0.28 * len(rows)
+    heights = 2.4, 0.56 * sum(rows) + 0.28 * len(rows) + 0.25
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=heights)
     head, body = parts
@@ -221,6 +219,7 @@ def draw_feature_maps(model: nn.Module, image: Any) -> Figure:
     chart.set(xlim=(-0.6, 9.6), ylim=(0, 1.12), yticks=(0, 0.5, 1), ylabel="probability")
     chart.spines[["top", "right"]].set_visible(False)
     chart.set_title(f"read as {digit}", fontsize=10)
+    body.suptitle("feature maps, each block on its own scale; dark: small, yellow: large", fontsize=10)
     strips = body.subplots(len(rows), 1, height_ratios=rows)
     for k, (axes, maps) in enumerate(zip(strips, blocks, strict=True)):
         count, height, width = maps.shape
