@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -220,12 +221,17 @@ def test_the_graph_names_its_input_output_and_normalisation_and_nobody_s_folders
     assert str(export.__file__).encode() not in content
 
 
-def test_a_model_in_training_is_exported_silently_and_left_as_it_was(net, digits, tmp_path, capfd):
+def test_a_model_in_training_is_exported_silently_and_left_as_it_was(
+    net, digits, tmp_path, capfd, caplog, monkeypatch
+):
     pytest.importorskip("onnx")
     model = Net(dropout=0.5)
     model.load_state_dict(net.state_dict())
     model.to(memory_format=torch.channels_last).train()
+    # PyTorch's own handler writes to the stderr of its import, which capfd does not see.
+    monkeypatch.setattr(logging.getLogger("torch"), "handlers", [caplog.handler])
     export_onnx(model, tmp_path / "net.onnx", digits[:1])
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert capfd.readouterr() == ("", "")
     assert model.training
     assert model.features[3].weight.is_contiguous(memory_format=torch.channels_last)

@@ -173,7 +173,7 @@ def _graph(model: Net, onnx: Any) -> Any:
     with _quiet():
         program = torch.onnx.export(
             model,
-            (torch.zeros(2, 1, 28, 28),),  # two images: of one the exporter would think it is always one
+            (torch.zeros(2, 1, 28, 28),),
             dynamo=True,
             input_names=["images"],
             output_names=["logits"],
