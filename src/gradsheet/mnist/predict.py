@@ -95,6 +95,7 @@ def _open(path: Path) -> Image.Image:
     """The picture, upright and not too large, of mode RGBA, or F if it had 16 bits of grey."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF data, for one
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as file:
                 file.draft(None, (WORKING_SIZE, WORKING_SIZE))  # shrinks a JPEG while it is decoded
@@ -240,13 +241,9 @@ def _window(ink: Array, top: float, left: float, scale: float) -> Array:
 
 
 def _shares(start: float, scale: float, length: int) -> Array:
-    """Of ``length`` pixels in a row, the share of each in an average: (28, length).
-
-    Pixels smaller than those of the picture average over one pixel too, which interpolates linearly.
-    """
-    middle = start + scale * (np.arange(SIDE)[:, None] + 0.5)
-    half = max(scale, 1) / 2
-    pixel = np.arange(length)
-    overlap = np.minimum(middle + half, pixel + 1) - np.maximum(middle - half, pixel)
-    shares: Array = np.maximum(overlap, 0) / (2 * half)
+    """The share of each of ``length`` pixels in the averages over 28 intervals: (28, length)."""
+    ends = start + scale * np.arange(SIDE + 1)[:, None]
+    pixels = np.arange(length)
+    overlaps = np.minimum(ends[1:], pixels + 1) - np.maximum(ends[:-1], pixels)
+    shares: Array = np.maximum(overlaps, 0) / scale
     return shares
