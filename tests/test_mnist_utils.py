@@ -221,6 +221,21 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(mnist):
     assert not torch.equal(first(1, 2), first(2, 2))
 
 
+def test_the_distortions_are_half_as_large_in_the_calm_epochs():
+    square = blank()
+    square[12:16, 12:16] = 255
+    images = square.expand(2000, 28, 28)
+    split = Split("train", images, torch.zeros(2000, dtype=torch.int64))
+    recipe = Recipe("test", epochs=5, batch_size=1000, translation=4, calm=0.4)
+    furthest = []
+    for epoch in range(5):
+        pixels = torch.cat([batch for batch, _ in Batches(split, recipe, 0).epoch(epoch)])
+        moved = centres((pixels[:, 0] * 0.3081 + 0.1307).clamp(0)) - 13.5
+        furthest.append(moved.abs().max().item())
+    assert all(2.5 < distance < 4.05 for distance in furthest[:3])
+    assert all(1.2 < distance < 2.05 for distance in furthest[3:])
+
+
 # ---------------------------------------------------------------- recipes
 
 

@@ -15,7 +15,7 @@ def _number(default: Any, meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All the numbers of a way to train; the last seven say how far a training image may be distorted.
+    """All the numbers of a way to train; the last eight say how the training images are distorted.
 
     Raises `InputError` for a number that cannot be used.
     """
@@ -42,6 +42,7 @@ class Recipe:
     elastic: float = _number(0.0, "pixels (standard deviation) of a smooth random displacement")
     crop: int = _number(28, "pixels of the centre that are enlarged to the whole image")
     crop_probability: float = _number(0.0, "share of the images that are cropped so")
+    calm: float = _number(0.0, "share of the epochs, at the end, with distortions half as large")
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -53,6 +54,14 @@ class Recipe:
                     f"{name}: {value:g} cannot be used; give a number from {low:g} to {high:g}"
                 )
 
+    def in_epoch(self, number: int) -> Recipe:
+        """The recipe with the distortions of an epoch, counted from 0."""
+        if number < (1 - self.calm) * self.epochs:
+            return self
+        return replace(self, **{name: getattr(self, name) / 2 for name in DISTORTIONS})
+
+
+DISTORTIONS = ("rotation", "translation", "scale", "shear", "elastic")
 
 CHOICES = {"optimizer": ("adam", "muon"), "schedule": ("linear", "step")}
 
@@ -76,6 +85,7 @@ LIMITS = {
     "elastic": (0, 28),
     "crop": (1, 28),
     "crop_probability": (0, 1),
+    "calm": (0, 1),
 }
 
 

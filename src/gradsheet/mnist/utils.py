@@ -129,7 +129,7 @@ class Batches:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + number)
         count, size = len(self.split), self.recipe.batch_size
         drawn = torch.randperm(count, generator=generator)  # who shares a distortion
-        moved = augment(self.split.images[drawn], self.recipe, generator)
+        moved = augment(self.split.images[drawn], self.recipe.in_epoch(number), generator)
         labels = self.split.labels[drawn]
         order = torch.randperm(count, generator=generator)
         for chosen in torch.split(order, size)[: len(self)]:
