@@ -1,12 +1,13 @@
-# make run    set everything up and make, then prove, the workbook: the files are in out/
+# make run    set everything up, make and prove the workbook, train the CNN: the files are in out/
 # make test   set everything up and run the tests
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint docs bench clean
+.PHONY: run test lint docs notebook bench clean
 
 run: .venv/ready
 	$(BIN)/gradsheet demo --out out
+	$(BIN)/gradsheet mnist train --recipe quick --out out/mnist
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto
@@ -19,9 +20,15 @@ lint: .venv/ready
 docs: .venv/ready
 	$(BIN)/python docs/make.py
 
+notebook: .venv/ready
+	$(BIN)/jupyter execute --inplace run.ipynb
+
 bench: .venv/ready
 	$(BIN)/python benchmarks/workbook.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/mnist.py speed
+	$(BIN)/python benchmarks/mnist.py runs quick --seeds 3
+	$(BIN)/python benchmarks/mnist.py runs best --seeds 5
 
 clean:
 	rm -rf .venv out

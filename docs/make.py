@@ -18,6 +18,11 @@ from gradsheet import generate
 from gradsheet.cli import main as command
 from gradsheet.engines import libreoffice
 from gradsheet.examples import EXAMPLES
+from gradsheet.mnist.export import load_weights, shipped_weights
+from gradsheet.mnist.model import evaluate
+from gradsheet.mnist.plots import draw_errors
+from gradsheet.mnist.utils import prepare_mnist
+from gradsheet.plots import save
 
 DOCS = Path(__file__).parent
 EXAMPLE = DOCS.parent / "examples" / "back_propagation.xlsx"
@@ -58,6 +63,13 @@ def pictures(folder: Path) -> None:
         )
 
 
+def misread_digits(path: Path) -> None:
+    """The test digits that the network with the weights of the package misreads."""
+    mnist, model = prepare_mnist(), load_weights(shipped_weights())
+    probabilities = evaluate(model, mnist.test).probabilities
+    save(draw_errors(mnist.test.images, mnist.test.labels, probabilities), path)
+
+
 def _page(pdf: Path, number: int, resolution: int) -> Image.Image:
     target = pdf.with_name(f"page-{number}")
     pages = ["-f", str(number), "-l", str(number), "-r", str(resolution), "-singlefile"]
@@ -73,3 +85,4 @@ if __name__ == "__main__":
     generate.write_workbook(EXAMPLES["seed"], EXAMPLE)
     (DOCS / "commands.md").write_text(command_reference(), encoding="utf-8")
     pictures(DOCS / "images")
+    misread_digits(DOCS / "images" / "mnist_errors.png")

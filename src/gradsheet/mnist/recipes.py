@@ -98,11 +98,12 @@ _BEST = Recipe(
     beta2=0.99,
     muon_learning_rate=0.02,
     muon_weight_decay=0.02,
-    label_smoothing=0.02,
+    label_smoothing=0.05,
     rotation=10,
     translation=2,
     scale=0.1,
     shear=0.1,
+    calm=0.4,
 )
 
 RECIPES: Mapping[str, Recipe] = {
@@ -110,7 +111,6 @@ RECIPES: Mapping[str, Recipe] = {
         _BEST,
         name="quick",
         epochs=6,
-        label_smoothing=0.03,
         rotation=8,
         translation=1.5,
         scale=0.08,
