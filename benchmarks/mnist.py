@@ -113,10 +113,13 @@ def per_sample(split: Split, batch_size: int, batches: int) -> float:
 
 
 def ours(split: Split) -> float:
-    """Images a second of one whole epoch of the recipe `best`, distortions included."""
-    recipe = replace(RECIPES["best"], epochs=1)
+    """Images a second of one whole epoch of the recipe `best`, distortions included.
+
+    It is the second epoch: the first steps, which load code, do not count in the other ways either.
+    """
+    recipe = replace(RECIPES["best"], epochs=2)
     history = train(runs.new_model(recipe, 0), Batches(split, recipe, 0), recipe, progress=False)
-    return history.images_per_second[0]
+    return history.images_per_second[1]
 
 
 WAYS: dict[str, Callable[[Split], float]] = {

@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -42,6 +43,38 @@ def test_the_readmes_numbers_are_those_of_the_results():
         f"{sweep['PyTorch loop']['mean_ratio']:.0f} times",
         f"at least {sweep['PyTorch loop']['least_ratio']:.0f}",
     ]
+    assert [number for number in expected if number not in readme] == []
+
+
+def test_the_readmes_numbers_of_mnist_are_those_of_the_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = json.loads((ROOT / "results" / "mnist.json").read_text())
+    expected = []
+    for recipe in ("quick", "best"):
+        runs = [
+            run
+            for run in results["runs"]
+            if run["recipe"] == recipe and run["trained_on"] == "train and validation"
+        ]
+        accuracies, averaged, seconds = (
+            [run[key] for run in runs]
+            for key in ("test_accuracy", "test_accuracy_tta", "train_seconds")
+        )
+        expected += [
+            f"{mean(accuracies):.2%} ± {stdev(accuracies):.2%}",
+            f"{min(accuracies):.2%} to {max(accuracies):.2%}",
+            f"{mean(averaged):.2%}",
+            f"{mean(seconds):.0f} s | {len(runs)} |",
+        ]
+    for run in results["runs"]:
+        if run["recipe"] == "seed":
+            expected += [f"{run['test_accuracy']:.2%}", f"{run['test_accuracy_tta']:.2%}"]
+            expected += [f"{run['train_seconds']:.0f} s | 1 |"]
+        if run["validation_accuracy"] is not None:
+            expected.append(f"{run['validation_accuracy']:.2%} of the validation images")
+    for way in results["speed"]["ways"].values():
+        expected.append(f"{way['mean']:,.0f} ± {way['standard_deviation']:,.0f}")
+        expected.append(f"| {way['epoch_seconds']:.0f} s | {way['mean_ratio']:.1f} |")
     assert [number for number in expected if number not in readme] == []
 
 

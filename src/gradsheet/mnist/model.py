@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -260,7 +261,11 @@ def _train_epoch(
 
 
 def _bar(recipe: Recipe, data: TrainingData, start: int, progress: bool) -> Any:
-    from tqdm.auto import tqdm
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)  # without ipywidgets it draws with letters
+        from tqdm.auto import tqdm
 
     per_epoch = len(data) * recipe.batch_size
     return tqdm(
@@ -321,7 +326,7 @@ def make_optimizers(model: Net, recipe: Recipe) -> list[torch.optim.Optimizer]:
             )
         )
     betas = (recipe.beta1, recipe.beta2)
-    optimizers.append(torch.optim.Adam(rest, lr=recipe.learning_rate, betas=betas))
+    optimizers.append(torch.optim.Adam(rest, lr=recipe.learning_rate, betas=betas, fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
