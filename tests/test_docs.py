@@ -72,6 +72,7 @@ def test_the_readmes_numbers_of_mnist_are_those_of_the_results():
             expected += [f"{run['train_seconds']:.0f} s | 1 |"]
         if run["validation_accuracy"] is not None:
             expected.append(f"{run['validation_accuracy']:.2%} of the validation images")
+            expected.append(f"{run['test_accuracy']:.2%} of the test images")
     for way in results["speed"]["ways"].values():
         expected.append(f"{way['mean']:,.0f} ± {way['standard_deviation']:,.0f}")
         expected.append(f"| {way['epoch_seconds']:.0f} s | {way['mean_ratio']:.1f} |")
