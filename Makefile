@@ -21,7 +21,7 @@ docs: .venv/ready
 	$(BIN)/python docs/make.py
 
 notebook: .venv/ready
-	$(BIN)/jupyter execute --inplace run.ipynb
+	$(BIN)/python docs/notebook.py
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/workbook.py

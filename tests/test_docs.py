@@ -57,8 +57,7 @@ def test_the_readmes_numbers_of_mnist_are_those_of_the_results():
             if run["recipe"] == recipe and run["trained_on"] == "train and validation"
         ]
         accuracies, averaged, seconds = (
-            [run[key] for run in runs]
-            for key in ("test_accuracy", "test_accuracy_tta", "train_seconds")
+            [run[key] for run in runs] for key in ("test_accuracy", "test_accuracy_tta", "train_seconds")
         )
         expected += [
             f"{mean(accuracies):.2%} ± {stdev(accuracies):.2%}",

@@ -20,6 +20,7 @@ from gradsheet.errors import InputError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array
 from gradsheet.files import replacing
 from gradsheet.network import MAGNITUDE_LIMIT, Network
+from gradsheet.progress import progress_bar
 
 RATES_LIMIT = 1_000_000
 STEPS_LIMIT = 1_000_000
@@ -226,11 +227,10 @@ def _train_in_chunks(
     program: Program, rates: Array, starts: dict[str, Array], runs: int, steps: int
 ) -> Iterator[tuple[slice, int, Array]]:
     """Yield the losses of a slice of all pairs (learning rate, run), chunk by chunk, step by step."""
-    from tqdm.auto import tqdm
 
     pairs = len(rates) * runs
     chunks = [slice(start, min(start + CHUNK, pairs)) for start in range(0, pairs, CHUNK)]
-    with tqdm(total=steps * len(chunks), desc="sweep", unit="step", delay=1, leave=False) as bar:
+    with progress_bar(total=steps * len(chunks), desc="sweep", unit="step", delay=1, leave=False) as bar:
         for chunk in chunks:
             rate_of, run_of = np.divmod(np.arange(chunk.start, chunk.stop), runs)
             inputs = {name: values[run_of] for name, values in starts.items()}

@@ -16,13 +16,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import platformdirs
 from filelock import FileLock
-from tqdm.auto import tqdm
 from urllib3 import PoolManager, ProxyManager, Retry, Timeout, exceptions
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
 from gradsheet.errors import GradsheetError, InputError
 from gradsheet.mnist.sources import SHA256, decompress, find_file, parse_idx
+from gradsheet.progress import progress_bar
 
 # ---------------------------------------------------------------- what is published
 
@@ -356,7 +356,7 @@ class _Fetcher:
             raise _RefusedError(f"sends {start + response.length_remaining:,} bytes, not {file.size:,}")
         with (
             part.open("ab" if start else "wb") as opened,
-            tqdm(
+            progress_bar(
                 desc=file.name,
                 initial=start,
                 total=file.size,

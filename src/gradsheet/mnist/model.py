@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from gradsheet.errors import GradsheetError, InputError
 from gradsheet.files import replacing
 from gradsheet.mnist.recipes import Recipe
 from gradsheet.mnist.splits import Split, normalise
+from gradsheet.progress import progress_bar
 
 # ---------------------------------------------------------------- the model
 
@@ -261,14 +261,8 @@ def _train_epoch(
 
 
 def _bar(recipe: Recipe, data: TrainingData, start: int, progress: bool) -> Any:
-    from tqdm import TqdmWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TqdmWarning)  # without ipywidgets it draws with letters
-        from tqdm.auto import tqdm
-
     per_epoch = len(data) * recipe.batch_size
-    return tqdm(
+    return progress_bar(
         total=per_epoch * recipe.epochs,
         initial=per_epoch * start,
         unit=" images",
