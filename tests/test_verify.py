@@ -67,6 +67,21 @@ def test_any_network_is_proved(tmp_path, network, rate):
     assert verdict.proved, verify.to_text(verdict)
 
 
+def test_gradients_are_excused_only_where_rounding_decides_on_which_side_of_its_kink_a_relu_is():
+    network = Network(
+        name="kink",
+        layers=(Layer("leaky_relu", ((1.0,),)),),
+        inputs=((1.0,),),
+        targets=((0.0,),),
+        loss="half_squared_error",
+    )
+    plan = Plan(compile_network(network), 4, 2)
+    found = {"o1": np.array([1e-17, 0.0, 1e-17, 1e-3])}
+    expected = {"o1": np.array([-1e-17, 0.0, 2e-17, -1e-3])}
+    excused = verify._has_no_slope(plan, found, expected, np.full(4, verify.ROUNDING_FLOOR))
+    assert excused.tolist() == [True, False, False, False]
+
+
 def test_a_diverging_training_is_proved_with_its_weights_held(tmp_path):
     path = written(tmp_path, DIVERGING, learning_rate=40.0, steps=30)
     verdict = verify.verify(path)
