@@ -67,7 +67,7 @@ def test_any_network_is_proved(tmp_path, network, rate):
     assert verdict.proved, verify.to_text(verdict)
 
 
-def test_gradients_are_excused_only_where_rounding_decides_on_which_side_of_its_kink_a_relu_is():
+def test_gradients_are_excused_only_where_rounding_decides_about_the_slope_of_a_relu():
     network = Network(
         name="kink",
         layers=(Layer("leaky_relu", ((1.0,),)),),
@@ -76,10 +76,11 @@ def test_gradients_are_excused_only_where_rounding_decides_on_which_side_of_its_
         loss="half_squared_error",
     )
     plan = Plan(compile_network(network), 4, 2)
+    # on both sides; exactly 0; so small that a sheet may take it for 0; wrong
     found = {"o1": np.array([1e-17, 0.0, 1e-17, 1e-3])}
     expected = {"o1": np.array([-1e-17, 0.0, 2e-17, -1e-3])}
     excused = verify._has_no_slope(plan, found, expected, np.full(4, verify.ROUNDING_FLOOR))
-    assert excused.tolist() == [True, False, False, False]
+    assert excused.tolist() == [True, False, True, False]
 
 
 def test_a_diverging_training_is_proved_with_its_weights_held(tmp_path):

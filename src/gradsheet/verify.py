@@ -370,9 +370,10 @@ def _judge_table(
 def _has_no_slope(
     plan: Plan, found: Mapping[str, Array], expected: Mapping[str, Array], floor: Array
 ) -> npt.NDArray[np.bool_]:
-    """Per row, whether a ReLU's sum is 0 but for rounding, on different sides in sheet and PyTorch.
+    """Per row, whether the sum of a ReLU is 0 but for rounding, which then decides about its slope.
 
-    Both are right then, with different slopes, so the gradients of such a row prove nothing.
+    Sheet and PyTorch may round to different sides, and IronCalc takes 1e-16 > 0 for false: both are
+    right, and the gradients of such a row prove nothing. A sum of exactly 0 in both has its slope.
     """
     layers = plan.program.network.layers
     result = np.zeros(len(floor), dtype=bool)
@@ -383,7 +384,7 @@ def _has_no_slope(
         if name in found:
             one, other = found[name], expected[name]
             tiny = np.maximum(np.abs(one), np.abs(other)) <= TOLERANCE * floor
-            result |= tiny & ((one > 0) != (other > 0))
+            result |= tiny & ((one != 0) | (other != 0))
     return result
 
 
