@@ -83,6 +83,23 @@ def test_gradients_are_excused_only_where_rounding_decides_about_the_slope_of_a_
     assert excused.tolist() == [True, False, True, False]
 
 
+def test_a_leaky_relu_that_comes_within_rounding_of_its_kink_is_proved(tmp_path):
+    zeros = (0.0, 0.0)
+    network = Network(
+        name="near a kink",  # Hypothesis found it: a sum of 2e-16, which IronCalc takes for 0
+        layers=(
+            Layer("sigmoid", ((*zeros, *zeros), (*zeros, *zeros))),
+            Layer("leaky_relu", (zeros, (0.0, 0.01), zeros)),
+            Layer("sigmoid", ((0.0, 0.22, -0.01),)),
+        ),
+        loss="binary_cross_entropy",
+        inputs=((0.0, 0.0, 0.0, 1.05), (0.0, 0.0, 0.0, 0.01)),
+        targets=((0.505,), (0.825,)),
+    )
+    verdict = verify.verify(written(tmp_path, network, learning_rate=50.0, learning_rates=(0.1, 20.0)))
+    assert verdict.proved, verify.to_text(verdict)
+
+
 def test_a_diverging_training_is_proved_with_its_weights_held(tmp_path):
     path = written(tmp_path, DIVERGING, learning_rate=40.0, steps=30)
     verdict = verify.verify(path)
