@@ -29,6 +29,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/mnist.py speed
 	$(BIN)/python benchmarks/mnist.py runs quick --seeds 3
 	$(BIN)/python benchmarks/mnist.py runs best --seeds 5
+	$(BIN)/python benchmarks/mnist.py runs seed
+	$(BIN)/python benchmarks/mnist.py runs quick --hold-out
 
 clean:
 	rm -rf .venv out

@@ -60,8 +60,8 @@ def process(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def stop_after_an_epoch(run: subprocess.Popen[str], checkpoint: Path, with_signal: int) -> str:
-    """Send a signal as soon as another epoch was saved; return what was printed to stderr."""
+def stop_at_next_checkpoint(run: subprocess.Popen[str], checkpoint: Path, with_signal: int) -> str:
+    """Send a signal as soon as the checkpoint was written anew; return what was printed to stderr."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
     deadline = time.monotonic() + 60
     while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
@@ -78,7 +78,7 @@ def stop_after_an_epoch(run: subprocess.Popen[str], checkpoint: Path, with_signa
 def test_a_killed_training_resumes_to_the_very_same_weights(data, trained, tmp_path):
     for _ in range(2):
         run = process(data, tmp_path, "--resume")
-        stop_after_an_epoch(run, tmp_path / "last.pt", signal.SIGKILL)
+        stop_at_next_checkpoint(run, tmp_path / "last.pt", signal.SIGKILL)
         assert run.returncode == -signal.SIGKILL
     finished = process(data, tmp_path, "--resume")
     _, errors = finished.communicate(timeout=120)
@@ -92,7 +92,7 @@ def test_a_killed_training_resumes_to_the_very_same_weights(data, trained, tmp_p
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(data, tmp_path):
     run = process(data, tmp_path)
-    errors = stop_after_an_epoch(run, tmp_path / "last.pt", signal.SIGINT)
+    errors = stop_at_next_checkpoint(run, tmp_path / "last.pt", signal.SIGINT)
     assert run.returncode == 130
     assert "go on with --resume" in errors
     assert "Traceback" not in errors
@@ -104,6 +104,7 @@ def test_a_run_leaves_its_weights_numbers_and_pictures(data, trained):
         *("samples.png", "curves.png", "confusion.png", "errors.png"),
     }
     numbers = json.loads((trained / "numbers.json").read_text())
+    assert numbers["recipe"] == "quick, changed"
     assert numbers["settings"]["batch_size"] == 50
     assert numbers["epochs"] == len(numbers["history"]["validation_accuracy"]) == 4
     assert numbers["test_accuracy"] == 1 - len(numbers["misread"]) / 200 > 0.5

@@ -151,6 +151,19 @@ def test_a_resumed_training_ends_with_the_very_same_weights(tmp_path, name):
         assert torch.equal(one, other), key
 
 
+def test_a_stopped_first_epoch_does_not_leave_the_checkpoint_of_an_earlier_run(tmp_path):
+    data, path = Plain(split("train"), 16), tmp_path / "last.pt"
+    train(new_net(), data, small(epochs=1), checkpoint=path, progress=False)
+
+    class Stopped(Plain):
+        def epoch(self, number):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(new_net(), Stopped(data.split, 16), small(epochs=1), checkpoint=path, progress=False)
+    assert torch.load(path, weights_only=True)["history"]["loss"] == []
+
+
 def test_a_checkpoint_that_does_not_fit_is_named(tmp_path):
     data, path = Plain(split("train"), 16), tmp_path / "last.pt"
     train(new_net(), data, small(epochs=1), checkpoint=path, progress=False)
@@ -191,8 +204,13 @@ def test_evaluation_leaves_the_model_as_it_was_and_test_time_augmentation_averag
     assert net.training
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
     assert torch.equal(plain.probabilities, evaluate(net, test).probabilities)
-    assert not torch.equal(plain.probabilities, averaged.probabilities)
-    assert torch.allclose(averaged.probabilities.sum(1), torch.ones(64), atol=1e-5)
+    shifted = [
+        evaluate(net, replace(test, images=torch.roll(test.images, (y, x), dims=(1, 2)))).probabilities
+        for y in (-1, 0, 1)
+        for x in (-1, 0, 1)
+    ]
+    assert torch.allclose(torch.stack(shifted).mean(0), averaged.probabilities, atol=1e-6)
+    assert not torch.allclose(plain.probabilities, averaged.probabilities, atol=1e-5)
 
 
 def test_the_learning_rate_rises_then_falls_to_zero_or_steps_down():

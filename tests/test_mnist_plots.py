@@ -11,6 +11,7 @@ import pytest
 
 from gradsheet.errors import InputError
 from gradsheet.mnist import plots
+from gradsheet.plots import save
 
 
 def texts(axes) -> list[str]:
@@ -111,7 +112,7 @@ def test_curves_without_validation_have_one_line():
 
 @pytest.mark.parametrize("accuracy", [[1.0], [0.9, 1.0], [1.0, 1.0], []])
 def test_curves_of_a_perfect_short_or_empty_training_are_drawn(accuracy, tmp_path):
-    plots.save(plots.draw_curves(history(accuracy)), tmp_path / "curves.png")  # a warning is an error
+    save(plots.draw_curves(history(accuracy)), tmp_path / "curves.png")  # a warning is an error
     assert (tmp_path / "curves.png").stat().st_size > 0
 
 
@@ -167,7 +168,7 @@ def test_words_in_the_confusion_matrix_stand_out_from_their_cells():
 
 def test_a_matrix_without_errors_is_drawn(tmp_path):
     figure = plots.draw_confusion([1, 2], [1, 2])
-    plots.save(figure, tmp_path / "confusion.png")
+    save(figure, tmp_path / "confusion.png")
     assert figure.axes[0].get_title() == "0 of 2 images misread (0.00%)"
 
 
@@ -210,7 +211,7 @@ def test_more_errors_than_wanted_are_cut_off_and_it_is_said():
 
 def test_no_error_is_a_title_without_pictures(tmp_path):
     figure = plots.draw_errors(*misread(20, 0))
-    plots.save(figure, tmp_path / "errors.png")
+    save(figure, tmp_path / "errors.png")
     assert figure.get_suptitle() == "0 of 20 images misread (0.00%)"
     assert figure.axes == []
 
@@ -288,10 +289,10 @@ def test_drawing_leaves_the_model_as_it_was(maps_figure):
 def test_pictures_are_written_as_their_name_says_or_refused(tmp_path):
     figure = plots.draw_confusion([1, 2], [1, 3])
     for name, beginning in {"a.png": b"\x89PNG", "b.svg": b"<?xml", "c.pdf": b"%PDF-"}.items():
-        plots.save(figure, tmp_path / name)
+        save(figure, tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(beginning)
     with pytest.raises(InputError, match="'jpg' is not a format"):
-        plots.save(figure, tmp_path / "d.jpg")
+        save(figure, tmp_path / "d.jpg")
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -299,6 +300,7 @@ def test_arrays_are_drawn_without_torch_and_without_pyplot():
     code = """
 import sys
 from gradsheet.mnist import plots
+from gradsheet.plots import save
 assert not {"matplotlib", "torch"} & set(sys.modules)
 plots.draw_confusion([1, 2], [1, 3])
 assert "matplotlib" in sys.modules

@@ -66,7 +66,7 @@ _RATES_HELP = (
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
               help="Folder for the files.")  # fmt: skip
 def demo(out: Path) -> None:
-    """Make everything once, and prove it.
+    """Make a workbook and all that goes with it, and prove it.
 
     Writes the workbook of the course's network, its derivation and its loss curves, then recalculates
     the workbook and compares every number in it with PyTorch autograd.

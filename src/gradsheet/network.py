@@ -20,6 +20,8 @@ from typing import Any
 from gradsheet.errors import InputError, NetworkError
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "identity")
+KINKED = ("relu", "leaky_relu")
+"""Activations without a slope at 0."""
 LOSSES = (
     "half_squared_error",
     "mean_squared_error",

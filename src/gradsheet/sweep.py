@@ -227,7 +227,6 @@ def _train_in_chunks(
     program: Program, rates: Array, starts: dict[str, Array], runs: int, steps: int
 ) -> Iterator[tuple[slice, int, Array]]:
     """Yield the losses of a slice of all pairs (learning rate, run), chunk by chunk, step by step."""
-
     pairs = len(rates) * runs
     chunks = [slice(start, min(start + CHUNK, pairs)) for start in range(0, pairs, CHUNK)]
     with progress_bar(total=steps * len(chunks), desc="sweep", unit="step", delay=1, leave=False) as bar:

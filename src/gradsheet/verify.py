@@ -37,7 +37,7 @@ from gradsheet.compiler import compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
-from gradsheet.network import parse
+from gradsheet.network import KINKED, parse
 
 ENGINES = {"ironcalc": ironcalc.recalculate, "libreoffice": libreoffice.recalculate}
 TOLERANCE = 1e-9
@@ -48,8 +48,6 @@ smaller than this. Where a − t is all but zero, two correct float64 calculatio
 1e-16 of what was subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
 SLOPE_TOLERANCE = 1e-4
 """For measured slopes: a central difference divides the rounding of two losses by 2ε."""
-KINKED = ("relu", "leaky_relu")
-"""Activations without a slope at 0."""
 LISTED = 20
 """How many differing cells are kept for the report."""
 

@@ -20,7 +20,7 @@ from gradsheet.backends.workbook_layout import (
 )
 from gradsheet.compiler import Chain, Program, Quantity, gradient_name
 from gradsheet.expression import TEXT, Array, evaluate, render
-from gradsheet.network import to_toml
+from gradsheet.network import KINKED, to_toml
 
 EPSILON = 1e-5
 """Step of the central differences: about where their two errors, ε² and rounding/ε, are equal."""
@@ -86,7 +86,7 @@ def _controls(sheet: Sheet, plan: Plan) -> None:
 
 
 def _has_kinks(program: Program) -> bool:
-    return any(layer.activation in ("relu", "leaky_relu") for layer in program.network.layers)
+    return any(layer.activation in KINKED for layer in program.network.layers)
 
 
 def _picked_row(sheet: Sheet, plan: Plan, row: int, values: Mapping[str, float]) -> dict[str, str]:

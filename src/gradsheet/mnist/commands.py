@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -106,8 +105,7 @@ def train(
             mnist, recipe, seed=seed, all_training=all_training, checkpoint=checkpoint, resume=resume
         )
     except KeyboardInterrupt:
-        kept = f"the finished epochs are in {checkpoint}; go on with --resume"
-        click.echo(f"\nStopped; {kept if checkpoint.exists() else 'no epoch was finished'}", err=True)
+        click.echo(f"\nStopped; {checkpoint} has the finished epochs: go on with --resume", err=True)
         sys.exit(130)
     for path in runs.write(result, mnist, out):
         click.echo(f"wrote {path}")
@@ -142,11 +140,13 @@ def predict(images: tuple[Path, ...], weights: Path | None, plot: Path | None, a
         raise InputError(f"--plot: draws one picture, but {len(images)} are given; give one IMAGE")
     import torch
 
+    from gradsheet.files import check_target
     from gradsheet.mnist import plots, predict
     from gradsheet.plots import picture_format, save
 
     if plot is not None:
         picture_format(plot)
+        check_target(plot)
     digits = torch.stack([predict.read_digit(path) for path in images])
     model = _model(weights)
     predictions = predict.predict(model, digits)
@@ -174,8 +174,12 @@ def export(weights: Path | None, onnx: Path | None, safetensors: Path | None) ->
     """Write a trained model for other programs, as ONNX or safetensors."""
     if onnx is None and safetensors is None:
         raise InputError("nothing to write: give --onnx FILE, --safetensors FILE or both")
+    from gradsheet.files import check_target
     from gradsheet.mnist import export
 
+    for path in (onnx, safetensors):
+        if path is not None:
+            check_target(path)
     model = _model(weights)
     if onnx is not None:
         images = _read(None).test.images[:1000]
@@ -243,9 +247,7 @@ def _evaluate(weights: Path | None, mnist: Mnist, tta: bool) -> Evaluation:
 
 
 def _score(evaluation: Evaluation) -> str:
-    count, accuracy = len(evaluation.labels), evaluation.accuracy
-    deviation = math.sqrt(accuracy * (1 - accuracy) / count)
     return (
-        f"test accuracy {accuracy:.2%} ± {deviation:.2%} (standard error): "
-        f"{len(evaluation.errors):,} of {count:,} images misread"
+        f"test accuracy {evaluation.accuracy:.2%} ± {evaluation.standard_error:.2%} (standard error): "
+        f"{len(evaluation.errors):,} of {len(evaluation.labels):,} images misread"
     )

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import importlib
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from safetensors.torch import save_file
 
 from gradsheet.errors import GradsheetError, InputError, MissingDependencyError
 from gradsheet.files import check_target, replacing
-from gradsheet.mnist.model import Net, summary
+from gradsheet.mnist.model import Net, standard_error, summary
 from gradsheet.mnist.recipes import Recipe
 from gradsheet.mnist.splits import MEAN, STANDARD_DEVIATION, normalise
 
@@ -296,10 +295,10 @@ def model_card(numbers: Mapping[str, Any], recipe: Recipe) -> str:
         recipe=recipe.name,
         seed=numbers["seed"],
         epochs=numbers["epochs"],
-        test=f"{accuracy:.2%} ± {_standard_error(accuracy, TEST_IMAGES):.2%}",
+        test=f"{accuracy:.2%} ± {standard_error(accuracy, TEST_IMAGES):.2%}",
         count=TEST_IMAGES,
         accuracies="\n".join(
-            f"| {name} | {share:.2%} | {_standard_error(share, count):.2%} | {count:,} |"
+            f"| {name} | {share:.2%} | {standard_error(share, count):.2%} | {count:,} |"
             for name, share, count in rows
         ),
         table=summary(model),
@@ -316,7 +315,3 @@ def model_card(numbers: Mapping[str, Any], recipe: Recipe) -> str:
             for number in fields(recipe)[1:]
         ),
     )
-
-
-def _standard_error(share: float, count: int) -> float:
-    return math.sqrt(share * (1 - share) / count)

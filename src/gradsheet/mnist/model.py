@@ -174,7 +174,7 @@ def train(
 ) -> History:
     """Train a model in place and return its history.
 
-    ``checkpoint`` is a file to which all that is needed to go on is written after every epoch;
+    ``checkpoint`` is a file to which all that is needed to go on is written at first and every epoch;
     ``resume`` goes on from it, on a CPU to the very same weights. The images of ``validation`` are only
     scored, never trained on.
 
@@ -193,6 +193,9 @@ def train(
     history, start = History(), 0
     if resume and checkpoint is not None and checkpoint.exists():
         history, start = load_checkpoint(checkpoint, model, optimizers, recipe, seed)
+    elif checkpoint is not None:
+        # At once, so that a file which another run left is not resumed for this one.
+        save_checkpoint(checkpoint, model, optimizers, recipe, seed, history)
     with tuned_for_training(), _bar(recipe, data, start, progress) as bar:
         for epoch in range(start, recipe.epochs):
             _train_epoch(model, data, recipe, optimizers, epoch, seed, device, history, bar)
@@ -416,7 +419,7 @@ def tuned_for_training() -> Iterator[None]:
 
     And memory is kept: the C library of Linux returns large blocks to the system at once, which has to
     give them again, page by page, in the next step. Once a block of nearly 32 MB was freed, it keeps
-    all that are smaller; this makes training a quarter faster.
+    all that are smaller.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
     changed = torch.set_flush_denormal(True)
@@ -439,6 +442,11 @@ class Evaluation:
     labels: torch.Tensor
 
     @property
+    def standard_error(self) -> float:
+        """Of the accuracy, as a share of so many images."""
+        return standard_error(self.accuracy, len(self.labels))
+
+    @property
     def predictions(self) -> torch.Tensor:
         return self.probabilities.argmax(1)
 
@@ -446,6 +454,11 @@ class Evaluation:
     def errors(self) -> torch.Tensor:
         """The indices of the images that were misread."""
         return (self.predictions != self.labels).nonzero().flatten()
+
+
+def standard_error(share: float, count: int) -> float:
+    """By how much a share that was measured on ``count`` images differs from the true one, typically."""
+    return math.sqrt(share * (1 - share) / count)
 
 
 def evaluate(model: nn.Module, split: Split, *, tta: bool = False, batch_size: int = 1000) -> Evaluation:

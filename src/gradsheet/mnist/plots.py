@@ -1,8 +1,8 @@
 """Pictures of the data, of a training, and of what a trained model reads right and wrong.
 
-The ``draw`` functions return a matplotlib figure; `save` writes it. Images and labels are arrays or
-tensors. matplotlib and PyTorch are imported when something is drawn, without pyplot, so nothing global
-changes.
+The ``draw`` functions return a matplotlib figure; `gradsheet.plots.save` writes it. Images and labels
+are arrays or tensors. matplotlib and PyTorch are imported when something is drawn, without pyplot, so
+nothing global changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gradsheet.plots import BLACK, BLUE, GREY, VERMILION
-from gradsheet.plots import save as save  # offered here too
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -134,7 +134,11 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def find_recipe(name: str, **changes: Any) -> Recipe:
-    """A recipe by its name, with some numbers changed; raises `InputError` for an unknown name."""
+    """A recipe by its name, with some numbers changed, which then also shows in its name.
+
+    Raises `InputError` for an unknown name or a number that cannot be used.
+    """
     if name not in RECIPES:
         raise InputError(f"recipe: {name!r} is not known; choose one of {', '.join(RECIPES)}")
-    return replace(RECIPES[name], **changes)
+    recipe = replace(RECIPES[name], **changes)
+    return recipe if recipe == RECIPES[name] else replace(recipe, name=f"{name}, changed")

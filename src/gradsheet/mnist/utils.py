@@ -27,7 +27,7 @@ SPLIT_SEED = 0
 
 SHARED = 100
 """So many images get the same random transformation, other images and another one in every epoch: one
-sampling grid for all of them makes augmentation five times faster than a grid for each."""
+sampling grid for all of them costs far less than a grid for each."""
 
 
 @dataclass(frozen=True)
