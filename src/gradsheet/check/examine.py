@@ -1,0 +1,398 @@
+"""Check a workbook: read it, find its tables, read each as a network, judge it, explain what is wrong."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gradsheet.backends import arrays
+from gradsheet.backends.workbook_layout import sheet_notation
+from gradsheet.check.causes import explain, shown
+from gradsheet.check.formula import Cell
+from gradsheet.check.judge import (
+    Judgement,
+    Wrong,
+    expected_numbers,
+    judge,
+    numbers,
+    rate_numbers,
+    rule_of,
+)
+from gradsheet.check.reading import Reading, new_name, readings
+from gradsheet.check.sheets import Book, read
+from gradsheet.check.structure import Key, NotUnderstood, Reader
+from gradsheet.check.tables import Table, find_tables
+from gradsheet.check.verdict import Finding, LearningRate, Understood, Verdict
+from gradsheet.errors import InputError
+from gradsheet.expression import format_number, render
+
+
+def check(path: Path, *, sheet: str | None = None) -> Verdict:
+    """What is right and wrong in a workbook that anyone made.
+
+    ``sheet`` restricts the check to one sheet.
+
+    Raises `InputError` for a file that cannot be used.
+    """
+    book = read(path)
+    if sheet is not None and book.sheet(sheet) is None:
+        names = ", ".join(map(repr, book.sheets))
+        raise InputError(f"{path}: has no sheet {sheet!r}; its sheets are {names}")
+    understood: list[Understood] = []
+    findings: list[Finding] = []
+    effects: list[str] = []
+    reasons: list[str] = []
+    for current in book.sheets.values():
+        if sheet is not None and current.name.casefold() != sheet.casefold():
+            continue
+        for table in find_tables(book, current):
+            try:
+                judgement = best(Reader(book, table))
+            except NotUnderstood as reason:
+                reasons.append(f"{current.name}, headers in {_line(table)}: {reason}")
+                continue
+            understood.append(describe(judgement))
+            own = list(_findings(judgement))
+            findings += own
+            if own:
+                effects += _effects(judgement)
+    findings += _rate_names(path, book, understood)
+    if not understood and not reasons:
+        reasons.append("no table with the weights, sums and gradients of a network was found in it")
+    outcome = "wrong" if findings else "not understood" if reasons else "correct"
+    notes = tuple(f"not understood: {reason}" for reason in reasons) if understood else ()
+    reason = "; ".join(reasons) if outcome == "not understood" else ""
+    return Verdict(
+        str(path),
+        outcome,
+        tuple(understood),
+        tuple(findings),
+        tuple(effects),
+        notes,
+        reason,
+    )
+
+
+def best(reader: Reader) -> Judgement:
+    """The judgement of the reading under which the fewest columns are wrong.
+
+    Raises `NotUnderstood`, also where most of what it says of the forward pass would be wrong.
+    """
+    judged = [judge(reading) for reading in readings(reader)]
+    chosen = min(judged, key=lambda judgement: judgement.columns)
+    if chosen.judged == 0:
+        raise NotUnderstood("its formulas could not be read")
+    forward = [
+        key for key, name in chosen.reading.quantities.items() if _is_forward(chosen.reading, name)
+    ]
+    wrong = {w.place for w in chosen.wrong if w.kind != "blank" and _is_forward(chosen.reading, w.name)}
+    if 2 * len(wrong) > len(forward):
+        raise NotUnderstood("most of its forward pass is not what a dense network computes")
+    return chosen
+
+
+def _is_forward(reading: Reading, name: str) -> bool:
+    return name in reading.program and reading.program[name].role == "forward"
+
+
+# ---------------------------------------------------------------- what was understood
+
+
+def _line(table: Table) -> str:
+    return f"column {table.name(table.header)}" if table.turned else f"row {table.header + 1}"
+
+
+def describe(judgement: Judgement) -> Understood:
+    """How a table was read, for a reader."""
+    reading, table = judgement.reading, judgement.reading.table
+    notes = list(reading.notes)
+    if judgement.pasted:
+        names = ", ".join(map(shown, judgement.pasted))
+        notes.append(f"pasted as values, judged to their printed digits: {names}")
+    updated = [name for name in reading.updated if reading.keys[name].place is not None]
+    if len(table.lines) > 1 and isinstance(reading.rate, float):
+        notes.append(f"the learning rate {reading.rate:g} is typed into the updates")
+    if not reading.updated or not updated:
+        notes.append("no weight is updated in it")
+    complete = [k for k in range(len(table.lines)) if _is_complete(reading, k)] or [0]
+    columns = {}
+    for key, name in sorted(reading.quantities.items(), key=lambda item: _position(item[0])):
+        columns.setdefault(_display(reading, name, columns), _place(reading, key))
+    activations = dict.fromkeys(reading.layers.activations)
+    return Understood(
+        table.sheet.name,
+        table.header + 1,
+        (table.lines[0] + 1, table.lines[complete[-1]] + 1),
+        _layout(table),
+        "-".join(map(str, reading.layers.sizes)),
+        ", then ".join(name.replace("_", " ") for name in activations),
+        reading.loss,
+        _learning_rate(reading),
+        columns,
+        tuple(notes),
+    )
+
+
+def _position(key: Key) -> tuple[int, int]:
+    return (0, key.place) if key.place is not None else (1, 0)
+
+
+def _display(reading: Reading, name: str, taken: Mapping[str, str]) -> str:
+    text = shown(name)
+    return f"a_{text}" if text in taken and f"a_{text}" not in taken else text
+
+
+def _place(reading: Reading, key: Key) -> str:
+    if key.place is not None:
+        return reading.table.name(key.place)
+    assert key.cell is not None
+    return _address(reading, key.cell)
+
+
+def _address(reading: Reading, cell: Cell) -> str:
+    if cell.sheet.casefold() == reading.table.sheet.name.casefold():
+        return cell.address
+    return f"{cell.sheet}!{cell.address}"
+
+
+def _layout(table: Table) -> str:
+    if len(table.lines) == 1:
+        return "one iteration"
+    stride = table.lines[1] - table.lines[0]
+    if table.turned:
+        return "an iteration per column"
+    return "an iteration per row" if stride == 1 else f"an iteration in every block of {stride} rows"
+
+
+def _is_complete(reading: Reading, k: int) -> bool:
+    places = [key.place for key in reading.quantities if key.place is not None]
+    book, table = reading.reader.book, reading.table
+    filled = sum(book.value(table.cell(place, k)) is not None for place in places)
+    return filled > 0.6 * len(places)
+
+
+def _learning_rate(reading: Reading) -> LearningRate:
+    rate = reading.rate
+    if rate is None:
+        return LearningRate(None, None)
+    values = rate_numbers(reading, len(reading.table.lines))
+    value = None if math.isnan(values[0]) else float(values[0])
+    if isinstance(rate, float):
+        return LearningRate(None, value)
+    if rate.place is not None:
+        return LearningRate(reading.table.name(rate.place), value)
+    assert rate.cell is not None
+    return LearningRate(_address(reading, rate.cell), value)
+
+
+# ---------------------------------------------------------------- findings
+
+
+def _findings(judgement: Judgement) -> Iterator[Finding]:
+    reading, table = judgement.reading, judgement.reading.table
+    found = numbers(reading)
+    for wrong in judgement.wrong:
+        yield _finding(reading, wrong, found)
+    del table
+
+
+def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) -> Finding:
+    table, book = reading.table, reading.reader.book
+    k = _exemplar(reading, wrong)
+    cell = table.cell(wrong.place, k)
+    text = book.formula(cell)
+    expected = expected_formula(reading, wrong.name, k)
+    cause = ""
+    if wrong.kind == "formula":
+        formula = reading.reader.formula(wrong.place, k)
+        assert formula is not None
+        explanation = explain(reading, wrong.name, formula)
+        cause = explanation.cause
+        expected = explanation.formula or expected
+    elif wrong.kind == "pasted":
+        cause = "a number was pasted over the formula: it does not follow when anything changes"
+    elif wrong.kind == "blank":
+        cause = "nothing stands there: it counts as 0"
+    else:
+        cause = "the number does not follow from the others"
+        if text is not None:
+            cause = "the formula cannot be read, and its value does not follow from the others"
+        value = expected_numbers(reading, found, wrong.name)[k]
+        expected = f"{value:.10g}" if text is None and math.isfinite(value) else expected
+    value = book.value(cell)
+    if isinstance(value, str) and value.startswith("#"):
+        cause += f"; the cell shows {value}"
+    shown_text = text if text is not None else "" if value is None else str(value)
+    quantity = shown(wrong.name)
+    if wrong.name in reading.updated:
+        quantity = f"update of {wrong.name}"
+    elif wrong.name.startswith("new_"):
+        quantity = f"update of {wrong.name.removeprefix('new_')}"
+    return Finding(
+        table.sheet.name,
+        quantity,
+        _cells(table, wrong.place, wrong.iterations),
+        len(wrong.iterations),
+        shown_text,
+        expected,
+        cause,
+        None if math.isnan(wrong.error) else wrong.error,
+    )
+
+
+def _exemplar(reading: Reading, wrong: Wrong) -> int:
+    """The first of the wrong cells that holds what most of them hold."""
+    table, book = reading.table, reading.reader.book
+    patterns = [book.pattern(table.cell(wrong.place, k)) for k in wrong.iterations]
+    common = max(dict.fromkeys(patterns), key=patterns.count)
+    return wrong.iterations[patterns.index(common)]
+
+
+def _cells(table: Table, place: int, iterations: Sequence[int]) -> str:
+    """Ranges such as ``Z22:Z121``, several with commas."""
+    runs: list[list[int]] = []
+    for k in iterations:
+        if runs and k == runs[-1][-1] + 1 and (table.lines[k] - table.lines[k - 1] == 1):
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    parts = []
+    for run in runs:
+        first, last = table.cell(place, run[0]).address, table.cell(place, run[-1]).address
+        parts.append(first if first == last else f"{first}:{last}")
+    return ",".join(parts)
+
+
+def expected_formula(reading: Reading, name: str, k: int) -> str:
+    """The formula that belongs into a cell, in the user's own references."""
+    rule, shift = rule_of(reading, name)
+    if name in reading.updated and new_name(name) in reading.keys:
+        place = reading.keys[new_name(name)].place
+        assert place is not None
+        return f"={reading.table.cell(place, max(k - 1, 0)).address}"
+    scale = reading.factor if name.startswith("dE_d") else 1.0
+    if scale != 1.0:
+        rule = scale * rule
+
+    def reference(quantity: str) -> str:
+        if quantity == "learning_rate":
+            return _rate_text(reading, k + shift)
+        if quantity in reading.typed:
+            return format_number(reading.typed[quantity])
+        key = reading.keys.get(quantity)
+        if key is None:
+            return quantity
+        if key.place is None:
+            assert key.cell is not None
+            return _absolute(reading, key.cell)
+        return reading.table.cell(key.place, max(k + shift, 0)).address
+
+    return "=" + render(rule, sheet_notation(reference))
+
+
+def _absolute(reading: Reading, cell: Cell) -> str:
+    letters = re.sub(r"\d", "", cell.address)
+    address = f"${letters}${cell.row + 1}"
+    if cell.sheet.casefold() == reading.table.sheet.name.casefold():
+        return address
+    return "'" + cell.sheet.replace("'", "''") + f"'!{address}"
+
+
+def _rate_text(reading: Reading, k: int) -> str:
+    rate = reading.rate
+    if rate is None:
+        return "η"
+    if isinstance(rate, float):
+        return format_number(rate)
+    if rate.place is not None:
+        return reading.table.cell(rate.place, max(k, 0)).address
+    assert rate.cell is not None
+    return _absolute(reading, rate.cell)
+
+
+# ---------------------------------------------------------------- effects
+
+
+def _effects(judgement: Judgement) -> Iterator[str]:
+    """What the mistakes of a table do to learning: the final loss with and without them."""
+    reading, table = judgement.reading, judgement.reading.table
+    program = reading.program
+    if reading.rate is None or len(table.lines) < 2 or not reading.updated:
+        return
+    found = numbers(reading)
+    losses = found.get(program.loss)
+    rates = rate_numbers(reading, len(table.lines))
+    if losses is None:
+        return
+    last = max((k for k in range(len(losses)) if math.isfinite(losses[k])), default=0)
+    data = {q.name: found[q.name][: last + 1] for q in program.of_role("data")}
+    fixed = all(np.ptp(values) <= 1e-9 * max(np.abs(values).max(), 1e-9) for values in data.values())
+    start = {q.name: found[q.name][0] for q in program.of_role("parameter")}
+    if last < 1 or not fixed or not all(map(math.isfinite, [*start.values(), rates[0]])):
+        return
+    if np.ptp(rates[np.isfinite(rates)]) > 0:
+        return
+    inputs = {**start, **{name: values[0] for name, values in data.items()}}
+    right = arrays.train(
+        program, last + 1, rates[0] * reading.factor, inputs=inputs, record=[program.loss]
+    )
+    final = float(right[program.loss][-1])
+    now = float(losses[last])
+    if not math.isfinite(final):
+        return
+    difference = abs(now - final) / max(abs(final), 1e-300)
+    yield (
+        f"{table.sheet.name}: after {last} updates the loss is {now:.6g}; "
+        f"with the right formulas it is {final:.6g} ({difference:.2g} relative)"
+    )
+
+
+# ---------------------------------------------------------------- names that speak of a learning rate
+
+_NAMED_RATE = re.compile(
+    r"(?:learning[ _-]*rate|(?<![a-z])lr|(?<![a-z])eta|η)[ _=:-]*(?:of[ _-]*)?(\d+(?:[.,]\d+)?)",
+    re.IGNORECASE,
+)
+
+
+def _rate_names(path: Path, book: Book, understood: Sequence[Understood]) -> Iterator[Finding]:
+    """File and sheet names that state another learning rate than the sheet uses."""
+    values = [table.learning_rate.value for table in understood]
+    spoken = _NAMED_RATE.search(path.stem)
+    if spoken and values and None not in values:
+        named = float(spoken[1].replace(",", "."))
+        if all(abs(named - value) > 1e-9 * max(named, 1) for value in values if value is not None):
+            yield _name_finding(understood[0], f"the file's name says {named:g}", named)
+    numeric = {}
+    for table in understood:
+        match = _NAMED_RATE.search(table.sheet)
+        plain = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*", table.sheet)
+        found = match or plain
+        if found and table.learning_rate.value is not None:
+            named = float(found[1].replace(",", "."))
+            agrees = abs(named - table.learning_rate.value) <= 1e-9 * max(named, 1)
+            numeric[table.sheet] = (table, named, agrees, match is not None)
+    agreeing = sum(agrees for _, _, agrees, _ in numeric.values())
+    for table, named, agrees, explicit in numeric.values():
+        # a bare number is the name of a learning rate only where most such sheets agree with theirs
+        if not agrees and (explicit or agreeing > len(numeric) / 2):
+            yield _name_finding(table, f"the sheet's name says {named:g}", named)
+
+
+def _name_finding(table: Understood, says: str, named: float) -> Finding:
+    value = table.learning_rate.value
+    assert value is not None
+    return Finding(
+        table.sheet,
+        "learning rate",
+        table.learning_rate.cell or "the updates",
+        1,
+        f"{value:g}",
+        f"{named:g}",
+        f"{says}, but the sheet uses {value:g}: the curve kept under this name is another one's",
+        abs(value - named) / max(abs(value), abs(named)),
+    )

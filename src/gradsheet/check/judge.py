@@ -1,0 +1,360 @@
+"""Judge every cell of a table by its reading, each on its own: an error never shows in what depends on it.
+
+A formula is right where it gives the right value on random networks, whatever its spelling. A number
+that was pasted in is right where it agrees with the numbers it follows from, to its printed digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves
+from gradsheet.check.reading import Reading, new_name
+from gradsheet.check.structure import Formula, Key, same
+from gradsheet.compiler import gradient_name
+from gradsheet.expression import Array, Expression, evaluate, references
+from gradsheet.expression import Reference as Quantity
+
+LIVE_TOLERANCE = 1e-6
+"""Relative, for formulas that can only be judged by their value: live formulas agree to 1e-12, and the
+smallest genuine error seen in a hand-made workbook is 1.5e-4."""
+LEAST = 1e-12
+"""Numbers below it are not compared relatively: they are rounding."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """The cells of one column that are wrong in the same way.
+
+    ``kind``: ``formula`` (it computes something else), ``pasted`` (a number stands among formulas),
+    ``value`` (a number, or a formula that cannot be read, that does not follow from the others),
+    ``blank`` (nothing stands there). ``error`` is the largest relative error, NaN where there is none.
+    """
+
+    name: str
+    place: int
+    kind: str
+    iterations: tuple[int, ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that is wrong in a table, and how much of it could be judged."""
+
+    reading: Reading
+    wrong: tuple[Wrong, ...]
+    judged: int
+    pasted: tuple[str, ...]
+    """Quantities that stand there as numbers, not as formulas."""
+
+    @property
+    def columns(self) -> int:
+        """How many columns are wrong."""
+        return len({wrong.place for wrong in self.wrong})
+
+
+def judge(reading: Reading) -> Judgement:
+    """Judge every column that was understood."""
+    return _Judge(reading).run()
+
+
+class _Judge:
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.reader = reading.reader
+        self.table = reading.table
+        self.book = reading.reader.book
+        self.length = len(self.table.lines)
+        self.verdicts: dict[Hashable, bool | None] = {}
+        self.signatures: dict[Cell, Hashable] = {}
+        self.judged = 0
+        self.pasted: list[str] = []
+
+    def run(self) -> Judgement:
+        wrong: list[Wrong] = []
+        for key, name in self.reading.quantities.items():
+            if key.place is not None and key.place not in self.reader.constant and self.is_judged(name):
+                wrong += self.column(name, key.place)
+        return Judgement(self.reading, tuple(wrong), self.judged, tuple(self.pasted))
+
+    def is_judged(self, name: str) -> bool:
+        if name.startswith("new_"):
+            return True
+        quantity = self.reading.program[name]
+        return quantity.expression is not None or name in self.reading.updated
+
+    def column(self, name: str, place: int) -> Iterator[Wrong]:
+        updates = name in self.reading.updated
+        first = 1 if updates else 0  # the first weights are given
+        live, numbers, blank = [], [], []
+        for k in range(first, self.length):
+            cell = self.table.cell(place, k)
+            if self.book.formula(cell) is not None:
+                live.append(k)
+            elif self.book.value(cell) is None:
+                blank.append(k)
+            else:
+                numbers.append(k)
+        self.judged += len(live) + len(numbers)
+        errors = self.errors(name, place)
+        by_value = []
+        by_formula = []
+        for k in live:
+            right = self.is_right(name, place, k)
+            if right is None:
+                by_value.append(k)
+            elif not right:
+                by_formula.append(k)
+        if by_formula:
+            yield self.wrong(name, place, "formula", by_formula, errors)
+        off = [k for k in by_value if not errors[k] <= LIVE_TOLERANCE]
+        if off:
+            yield self.wrong(name, place, "value", off, errors)
+        if len(live) > len(numbers):
+            stray = [
+                k
+                for k in numbers
+                if not (updates and self.restarts(k)) and (k or errors[k] > LIVE_TOLERANCE)
+            ]
+            if stray:
+                yield self.wrong(name, place, "pasted", stray, errors)
+        elif numbers:
+            self.pasted.append(name)
+            slack = self.slack(name, place)
+            off = [k for k in numbers if not (updates and self.restarts(k)) and errors[k] > slack[k]]
+            if off:
+                yield self.wrong(name, place, "value", off, errors)
+        filled = [*live, *numbers]
+        holes = [k for k in blank if filled and k < max(filled) and self.is_complete(k)]
+        if holes:
+            yield self.wrong(name, place, "blank", holes, errors)
+
+    def wrong(self, name: str, place: int, kind: str, cells: Sequence[int], errors: Array) -> Wrong:
+        own = errors[list(cells)]
+        own = own[np.isfinite(own)]
+        return Wrong(name, place, kind, tuple(cells), float(own.max()) if len(own) else math.nan)
+
+    def restarts(self, k: int) -> bool:
+        """Whether all weights of an iteration are typed in: a training that begins anew."""
+        places = [self.reading.keys[name].place for name in self.reading.updated]
+        cells = [self.table.cell(place, k) for place in places if place is not None]
+        return len(cells) > 1 and all(self.book.formula(cell) is None for cell in cells)
+
+    def is_complete(self, k: int) -> bool:
+        """Whether most of an iteration's cells are filled: the last one often holds weights only."""
+        places = [key.place for key in self.reading.quantities if key.place is not None]
+        filled = sum(self.book.value(self.table.cell(place, k)) is not None for place in places)
+        return filled > 0.8 * len(places)
+
+    # ------------------------------------------------------------ formulas
+
+    def is_right(self, name: str, place: int, k: int) -> bool | None:
+        """Whether the formula of a cell computes the right thing; None where it cannot be told."""
+        formula = self.reader.formula(place, k)
+        if formula is None:
+            return None
+        try:
+            case = (name, self.signature(formula))
+            if case not in self.verdicts:
+                self.verdicts[case] = same(self.reading.found(formula), self.reading.expected(name))
+        except Unreadable:
+            return None
+        return self.verdicts[case]
+
+    def signature(self, formula: Formula) -> Hashable:
+        """Equal for cells whose formulas mean the same: so a column that was filled down is judged once."""
+        if formula.home not in self.signatures:
+            self.signatures[formula.home] = None  # a circle ends here
+            parts: list[Hashable] = [self.book.pattern(formula.home)]
+            if not self.is_local(formula):
+                for cell in self.cells(formula):
+                    key = self.reader.key(cell, formula.iteration)
+                    tree = self.book.tree(cell)
+                    if self.reading.name_of(key) is not None or tree is None:
+                        parts.append(key if key.place is not None else None)
+                    else:
+                        parts.append(self.signature(Formula(tree, cell, formula.iteration)))
+            self.signatures[formula.home] = tuple(parts)
+        return self.signatures[formula.home]
+
+    def is_local(self, formula: Formula) -> bool:
+        """Whether a formula reads, but for fixed cells outside the table, only quantities of its own
+        iteration or of the one before: then its pattern says it all."""
+        lines = self.table.lines
+        for cell in self.cells(formula):
+            found = self.table.locate(cell)
+            if found is None:
+                line = cell.column if self.table.turned else cell.row
+                if lines[0] <= line <= lines[-1]:
+                    return False
+                continue
+            key = self.reader.key(cell, formula.iteration)
+            if self.reading.name_of(key) is None or not -1 <= key.shift <= 0:
+                return False
+        for leaf in leaves(formula.tree):
+            if isinstance(leaf, Reference):
+                moving = leaf.column_fixed if self.table.turned else leaf.row_fixed
+                outside = self.table.locate(leaf.at(formula.home)) is None
+                if moving != outside:
+                    return False
+        return True
+
+    def cells(self, formula: Formula) -> list[Cell]:
+        found: dict[Cell, None] = {}
+        for leaf in leaves(formula.tree):
+            if isinstance(leaf, Reference):
+                found[leaf.at(formula.home)] = None
+            elif isinstance(leaf, Area):
+                found.update(dict.fromkeys(leaf.at(formula.home)[0]))
+        return list(found)
+
+    # ------------------------------------------------------------ numbers
+
+    @cached_property
+    def numbers(self) -> Mapping[str, Array]:
+        """What the sheet holds for every quantity, by iteration; NaN where nothing stands."""
+        return numbers(self.reading)
+
+    def errors(self, name: str, place: int) -> Array:
+        """The relative error of every cell of a column, by the numbers of the sheet itself."""
+        found = column_numbers(self.reading, place)
+        expected = expected_numbers(self.reading, self.numbers, name)
+        with np.errstate(all="ignore"):
+            size = np.maximum(np.abs(expected), np.abs(found))
+            errors = np.abs(found - expected) / size
+        errors[(np.abs(expected) < LEAST) & (np.abs(found) < LEAST)] = 0.0
+        return np.asarray(errors)
+
+    def slack(self, name: str, place: int) -> Array:
+        """How far, relatively, printed digits allow a pasted number to be from the right one."""
+        rule, shift = rule_of(self.reading, name)
+        values = shifted(self.numbers, shift)
+        rate = rate_numbers(self.reading, self.length)
+        values["learning_rate"] = rate if not shift else _before(rate)
+        expected = expected_numbers(self.reading, self.numbers, name)
+        allowed = np.array(
+            [_unit(self.book.value(self.table.cell(place, k))) for k in range(self.length)]
+        )
+        with np.errstate(all="ignore"):
+            for other in dict.fromkeys(references(rule)):
+                key = self.reading.keys.get(other)
+                if key is None or key.place is None:
+                    continue
+                unit = np.array(
+                    [
+                        _unit(self.book.value(self.table.cell(key.place, k)))
+                        if self.book.formula(self.table.cell(key.place, k)) is None
+                        else 0.0
+                        for k in range(self.length)
+                    ]
+                )
+                unit = _before(unit) if shift else unit
+                moved = evaluate(rule, {**values, other: values[other] + unit})
+                back = evaluate(rule, {**values, other: values[other] - unit})
+                allowed = allowed + np.maximum(
+                    np.abs(moved - evaluate(rule, values)), np.abs(back - evaluate(rule, values))
+                )
+            return np.asarray(allowed * 1.01 / np.maximum(np.abs(expected), 1e-300) + LIVE_TOLERANCE)
+
+
+def _unit(value: Any) -> float:
+    """Half a unit of the last printed digit of a number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0.0
+    mantissa, _, exponent = repr(float(value)).partition("e")
+    digits = len(mantissa.partition(".")[2]) if not mantissa.endswith(".0") else 0
+    return float(0.5 * 10.0 ** (int(exponent or 0) - digits))
+
+
+def _before(values: Array) -> Array:
+    """Values of the iteration before."""
+    return np.concatenate([[np.nan], values[:-1]])
+
+
+def column_numbers(reading: Reading, place: int) -> Array:
+    """The numbers of a column by iteration; NaN where there is none."""
+    table = reading.table
+    cells = [table.cell(place, k) for k in range(len(table.lines))]
+    return np.array([reading.reader.book.number(cell) for cell in cells])
+
+
+def numbers(reading: Reading) -> Mapping[str, Array]:
+    """All quantities that the sheet holds, or that are typed into its formulas, by iteration."""
+    length = len(reading.table.lines)
+    found = {name: np.full(length, value) for name, value in reading.typed.items()}
+    for name, key in reading.keys.items():
+        if key.place is not None:
+            found[name] = column_numbers(reading, key.place)
+            if key.place in reading.reader.constant:
+                filled = found[name][~np.isnan(found[name])]
+                found[name] = np.where(np.isnan(found[name]), filled[0], found[name])
+        else:
+            assert key.cell is not None
+            found[name] = np.full(length, reading.reader.book.number(key.cell))
+    with np.errstate(all="ignore"):
+        for quantity in reading.program.quantities:
+            if quantity.expression is not None and quantity.name not in found:
+                found[quantity.name] = np.asarray(evaluate(reading.rules[quantity.name], found))
+    return found
+
+
+def rate_numbers(reading: Reading, length: int) -> Array:
+    """The learning rate by iteration; NaN where there is none."""
+    rate = reading.rate
+    if isinstance(rate, float):
+        return np.full(length, rate)
+    if rate is None:
+        return np.full(length, np.nan)
+    if rate.place is not None:
+        return column_numbers(reading, rate.place)
+    assert rate.cell is not None
+    return np.full(length, reading.reader.book.number(rate.cell))
+
+
+def rule_of(reading: Reading, name: str) -> tuple[Expression, int]:
+    """The rule for a quantity, and in which iteration its parts stand: 0, or −1 for an update."""
+    parameter = name.removeprefix("new_")
+    if name in reading.updated or name.startswith("new_"):
+        gradient = gradient_name(parameter)
+        slope: Expression = Quantity(gradient)
+        if gradient not in reading.keys:
+            slope = reading.rules[gradient]
+        return Quantity(parameter) - Quantity("learning_rate") * slope, (
+            0 if name.startswith("new_") else -1
+        )
+    return reading.rules[name], 0
+
+
+def shifted(values: Mapping[str, Array], shift: int) -> dict[str, Array]:
+    """The values of the same iteration, or of the one before."""
+    return {name: _before(array) if shift else array for name, array in values.items()}
+
+
+def expected_numbers(reading: Reading, found: Mapping[str, Array], name: str) -> Array:
+    """What belongs into every cell of a column, from the other numbers of the sheet."""
+    parameter = name.removeprefix("new_")
+    if name in reading.updated and new_name(parameter) in reading.keys:
+        return _before(found[new_name(parameter)])
+    rule, shift = rule_of(reading, name)
+    values = shifted(found, shift)
+    rate = rate_numbers(reading, len(reading.table.lines))
+    values["learning_rate"] = _before(rate) if shift and _is_column(reading.rate) else rate
+    scale = reading.factor if name.startswith("dE_d") else 1.0
+    if (name in reading.updated or name.startswith("new_")) and gradient_name(
+        parameter
+    ) not in reading.keys:
+        values["learning_rate"] = values["learning_rate"] * reading.factor
+    with np.errstate(all="ignore"):
+        result = scale * np.asarray(evaluate(rule, values), dtype=float)
+    return np.array(np.broadcast_to(result, len(reading.table.lines)))
+
+
+def _is_column(rate: Any) -> bool:
+    return isinstance(rate, Key) and rate.place is not None

@@ -1,0 +1,731 @@
+"""How a table is read: which quantity of which Program every column is, and what the conventions are.
+
+`readings` gives the possible readings of a table; each holds the Program of the inferred network, named
+as the sheet names its weights and scaled as its loss is, so that a convention is never an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradsheet import network as net
+from gradsheet.backends import arrays
+from gradsheet.check.formula import Cell, Unreadable
+from gradsheet.check.labels import read_rate
+from gradsheet.check.structure import (
+    Formula,
+    Key,
+    Layers,
+    NotUnderstood,
+    Reader,
+    Source,
+    arrange,
+    find_neurons,
+    find_parameters,
+    same,
+)
+from gradsheet.check.tables import Table
+from gradsheet.compiler import Program, compile_network, gradient_name
+from gradsheet.expression import (
+    Array,
+    Constant,
+    Expression,
+    Reference,
+    add,
+    divide,
+    multiply,
+    references,
+    square,
+    substitute,
+)
+from gradsheet.network import Layer, Network
+
+DRAWS = 24
+"""Random networks on which a formula has to agree: enough that a ReLU is met on both sides."""
+
+
+def new_name(parameter: str) -> str:
+    """The name of a column that holds the updated weight in the same iteration."""
+    return f"new_{parameter}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a table.
+
+    ``quantities`` gives for every key (with shift 0) the quantity that stands there; ``typed`` the values
+    of those that are typed into formulas. ``rate`` is where the learning rate stands, None where nothing
+    is updated. ``factor`` is what all gradient columns are multiplied with.
+    """
+
+    reader: Reader
+    layers: Layers
+    program: Program
+    quantities: Mapping[Key, str]
+    typed: Mapping[str, float]
+    rate: Source | None
+    loss: str
+    factor: float = 1.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Table:
+        return self.reader.table
+
+    @cached_property
+    def keys(self) -> Mapping[str, Key]:
+        """Where a quantity stands: of several places, the last one."""
+        return {name: key for key, name in self.quantities.items()}
+
+    @cached_property
+    def updated(self) -> frozenset[str]:
+        """The parameters that the network learns."""
+        return frozenset(self.program.trained)
+
+    @cached_property
+    def rules(self) -> Mapping[str, Expression]:
+        """For every quantity its formula, in terms of quantities that the sheet holds."""
+        known = self.keys.keys() | self.typed.keys()
+        rules: dict[str, Expression] = {}
+        for quantity in self.program.quantities:
+            if quantity.expression is not None:
+                parts = {
+                    Reference(name): rules[name]
+                    for name in references(quantity.expression)
+                    if name not in known and name in rules
+                }
+                rules[quantity.name] = substitute(quantity.expression, parts)
+        return rules
+
+    @cached_property
+    def worlds(self) -> Mapping[int, Mapping[str, Array]]:
+        """Random networks in three successive iterations: −1, 0 and 1; all values of each.
+
+        They are consistent: the weights of an iteration are the updated ones of the iteration before. So
+        a formula may be written in any equivalent way, and an error never shows in what depends on it.
+        """
+        generator = np.random.default_rng(7)
+        program = self.program
+
+        def draw(low: float, high: float, *, signs: bool) -> Array:
+            drawn = generator.uniform(low, high, DRAWS)
+            return drawn * generator.choice((-1, 1), DRAWS) if signs else drawn
+
+        def data() -> dict[str, Array]:
+            return {
+                q.name: draw(0.05, 0.95, signs=False)
+                if q.name.startswith("t")
+                else draw(0.3, 1.3, signs=True)
+                for q in program.of_role("data")
+            }
+
+        fixed = {name: np.full(DRAWS, value) for name, value in self.typed.items()}
+        values = {**data(), **{q.name: draw(0.3, 1.3, signs=True) for q in program.of_role("parameter")}}
+        constant = {
+            name
+            for name, key in self.keys.items()
+            if key.place is None or key.place in self.reader.constant
+        }
+        worlds: dict[int, Mapping[str, Array]] = {}
+        for shift in (-1, 0, 1):
+            full = arrays.evaluate_all(program, {**values, **fixed})
+            rate = self.rate_draws
+            after = {}
+            for name in program.trained:
+                after[name] = full[name] - rate * full[gradient_name(name)]
+                full[new_name(name)] = after[name]
+            worlds[shift] = full
+            fresh = {name: value for name, value in data().items() if name not in constant}
+            values = {**values, **after, **fresh}
+        return worlds
+
+    @cached_property
+    def rate_draws(self) -> Array:
+        if isinstance(self.rate, float):
+            return np.full(DRAWS, self.rate)
+        return np.random.default_rng(11).uniform(0.2, 0.9, DRAWS)
+
+    @cached_property
+    def known(self) -> Mapping[Key, Array]:
+        """The value of every key in the random networks."""
+        return _Known(self)
+
+    def name_of(self, key: Key) -> str | None:
+        """The quantity that a key means, in whatever iteration."""
+        return self.quantities.get(key._replace(shift=0))
+
+    def found(self, formula: Formula) -> Array:
+        """What a formula gives in the random networks.
+
+        Raises `Unreadable`.
+        """
+        return np.asarray(np.broadcast_to(self.reader.value(formula, self.known), DRAWS), dtype=float)
+
+    def expected(self, name: str) -> Array:
+        """What belongs there."""
+        scale = self.factor if name.startswith("dE_d") else 1.0
+        return scale * np.broadcast_to(self.worlds[0][name], DRAWS)
+
+
+class _Known(Mapping[Key, Array]):
+    """Values by key; a quantity of a far iteration has a value of its own, unlike any other."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, Key) and (self._is_rate(key) or self.reading.name_of(key) is not None)
+
+    def __getitem__(self, key: Key) -> Array:
+        if self._is_rate(key):
+            return self.reading.rate_draws
+        name = self.reading.name_of(key)
+        if name is None:
+            raise KeyError(key)
+        world = self.reading.worlds.get(key.shift)
+        if world is None:
+            seed = abs(hash((key.place, key.shift))) % 2**32
+            return np.random.default_rng(seed).uniform(0.1, 0.9, DRAWS)
+        scale = self.reading.factor if name.startswith("dE_d") else 1.0
+        return np.asarray(scale * world[name])
+
+    def _is_rate(self, key: Key) -> bool:
+        rate = self.reading.rate
+        return isinstance(rate, Key) and key._replace(shift=0) == rate._replace(shift=0)
+
+    def __iter__(self) -> Any:
+        return iter(self.reading.quantities)
+
+    def __len__(self) -> int:
+        return len(self.reading.quantities)
+
+
+# ---------------------------------------------------------------- making readings
+
+
+def readings(reader: Reader) -> list[Reading]:
+    """The possible readings of a table, the most likely first.
+
+    Raises `NotUnderstood`.
+    """
+    parameters = find_parameters(reader)
+    neurons = find_neurons(reader, parameters)
+    return [_Maker(reader, layers, parameters).make() for layers in arrange(reader, neurons, parameters)]
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """What was found out about the loss: the target of every output, the factor c of each c·(t − a)²
+    (None for the cross-entropy), and what the total multiplies their sum with."""
+
+    targets: tuple[Source, ...]
+    factor: float | None
+    share: float
+
+
+class _Maker:
+    """Builds the reading of one arrangement of layers, step by step."""
+
+    def __init__(self, reader: Reader, layers: Layers, parameters: Mapping[int, str]) -> None:
+        self.reader = reader
+        self.layers = layers
+        self.parameters = parameters
+        self.notes: list[str] = []
+        self.quantities: dict[Key, str] = {}
+        self.typed: dict[str, float] = {}
+
+    def make(self) -> Reading:
+        outputs = [Key(neuron.places[0]) for neuron in self.layers.neurons[-1]]
+        loss = self.find_loss(outputs)
+        program = self.compile(loss)
+        self.place_data(program, loss)
+        self.place_forward(program)
+        self.place_loss(program, loss)
+        self.place_gradients(program)
+        rate = find_rate(self.reader, self.parameters, self.quantities)
+        reading = Reading(
+            self.reader,
+            self.layers,
+            program,
+            self.quantities,
+            self.typed,
+            rate,
+            _loss_words(loss, len(outputs)),
+            notes=tuple(self.notes),
+        )
+        return _scaled(reading)
+
+    # ------------------------------------------------------------ loss
+
+    def find_loss(self, outputs: Sequence[Key]) -> _Loss:
+        """The targets, and how far the sheet's loss is from c·(t − a)²."""
+        table = self.reader.table
+        by_kind: dict[str, list[int]] = {"loss": [], "total": []}
+        for place, label in table.labels.items():
+            if label.kind in by_kind and self.reader.usual(place) is not None:
+                by_kind[label.kind].append(place)
+        labelled = {
+            int(label.key): Key(place) for place, label in table.labels.items() if label.kind == "target"
+        }
+        targets: list[Source | None] = [None] * len(outputs)
+        factors: list[float | None] = []
+        shares: list[float] = []
+        for place in by_kind["loss"]:
+            for k, output in enumerate(outputs):
+                found = self.loss_of(place, output, outputs)
+                if found is not None:
+                    targets[k], factor = found
+                    factors.append(factor)
+        for place in by_kind["total"]:
+            share = self.share_of(place, by_kind["loss"])
+            if share is not None:
+                shares.append(share)
+                continue
+            for k, output in enumerate(outputs):
+                found = self.loss_of(place, output, outputs)
+                if found is not None:
+                    targets[k] = found[0] if targets[k] is None else targets[k]
+                    if not by_kind["loss"]:
+                        factors.append(found[1])
+        numbers = sorted(labelled)
+        for k in range(len(outputs)):
+            if targets[k] is None and len(labelled) == len(outputs):
+                targets[k] = labelled[numbers[k]]
+        complete = [target for target in targets if target is not None]
+        if len(complete) < len(outputs):
+            raise NotUnderstood("the targets of its outputs were not found")
+        if len(set(complete)) < len(complete) and len(labelled) == len(outputs):
+            complete = [labelled[number] for number in numbers]  # one loss reads the wrong target
+        common = Counter(factors).most_common(1)
+        factor = common[0][0] if common else 0.5
+        if not common:
+            self.notes.append(
+                "no column of the loss was understood; the gradients are those of ½·(t − a)²"
+            )
+        share = Counter(shares).most_common(1)[0][0] if shares else 1.0
+        return _Loss(tuple(complete), factor, share)
+
+    def loss_of(
+        self, place: int, output: Key, outputs: Sequence[Key]
+    ) -> tuple[Source, float | None] | None:
+        """Target and factor of what a column computes from an output: c·(t − a)², or a cross-entropy."""
+        formula = self.reader.usual(place)
+        if formula is None:
+            return None
+        try:
+            leaves = self.leaves(formula, outputs)
+            if output not in leaves:
+                return None
+            generator = np.random.default_rng(3)
+            base = {key: generator.uniform(0.15, 0.85, DRAWS) for key in leaves}
+            a = generator.uniform(0.15, 0.85, DRAWS)
+
+            def value(**moved: Any) -> Any:
+                changes = {output: moved["a"]} if "a" in moved else {}
+                if "t" in moved:
+                    changes[moved["key"]] = moved["t"]
+                return self.reader.value(formula, {**base, **changes})
+
+            slope = value(a=a) - value()
+            others = [key for key in leaves if key not in outputs]
+            for key in others:
+                t = generator.uniform(0.15, 0.85, DRAWS)
+                mixed = value(a=a, key=key, t=t) - value(key=key, t=t) - slope
+                if np.abs(mixed).max() < 1e-9:
+                    continue
+                t0, a0 = base[key], base[output]
+                factor = -mixed / (2 * (a - a0) * (t - t0))
+                if same(factor, factor[0]) and same(slope, factor[0] * ((t0 - a) ** 2 - (t0 - a0) ** 2)):
+                    return key, _nice(float(factor[0]))
+                entropy = _entropy(t0, a) - _entropy(t0, a0)
+                if same(slope, entropy) and self.layers.activations[-1] == "sigmoid":
+                    return key, None
+            if not others:
+                return self.typed_target(formula, output, base)
+        except Unreadable:
+            pass
+        return None
+
+    def typed_target(
+        self, formula: Formula, output: Key, base: Mapping[Key, Array]
+    ) -> tuple[Source, float | None] | None:
+        """The target that is typed into c·(t − a)²: where the parabola in a has its lowest point."""
+        x = np.linspace(0.1, 0.9, 5)
+        y = np.array(
+            [np.broadcast_to(self.reader.value(formula, {**base, output: v + 0 * base[output]}), DRAWS)[0]
+             for v in x]
+        )  # fmt: skip
+        c, b, _ = np.polyfit(x, y, 2)
+        if c > 1e-6 and same(np.polyval(np.polyfit(x, y, 2), x), y):
+            return round(float(-b / (2 * c)), 9), _nice(float(c))
+        return None
+
+    def leaves(self, formula: Formula, outputs: Sequence[Key]) -> list[Key]:
+        """What a formula depends on in the end: outputs of the network, and cells without formulas."""
+        found: dict[Key, None] = {}
+        stack = [formula]
+        seen: set[Cell] = set()
+        while stack:
+            current = stack.pop()
+            for key in self.reader.keys(current):
+                if key in outputs:
+                    found[key] = None
+                    continue
+                if key.place in self.reader.constant:
+                    found[key] = None
+                    continue
+                cell = self.cell(key, current.iteration)
+                if cell in seen:
+                    continue
+                seen.add(cell)
+                tree = self.reader.book.tree(cell)
+                if tree is None or (key.place is not None and key.shift != 0):
+                    found[key] = None
+                else:
+                    stack.append(Formula(tree, cell, current.iteration))
+            if len(seen) > 500:
+                raise Unreadable("a loss that depends on very many cells")
+        return list(found)
+
+    def cell(self, key: Key, iteration: int) -> Cell:
+        if key.place is None:
+            assert key.cell is not None
+            return key.cell
+        return self.reader.table.cell(key.place, iteration + key.shift)
+
+    def share_of(self, place: int, losses: Sequence[int]) -> float | None:
+        """What a total multiplies the losses of the outputs with: 1 for their sum, 1/n for their mean."""
+        formula = self.reader.usual(place)
+        if formula is None or not losses:
+            return None
+        try:
+            keys = self.reader.keys(formula)
+            parts = [key for key in keys if key.place in losses]
+            if not parts:
+                return None
+            values = {key: np.float64(0.3 + 0.1 * n) for n, key in enumerate(parts)}
+            base = self.reader.value(formula, values)
+            slopes = [
+                float(self.reader.value(formula, {**values, key: values[key] + 1.0}) - base)
+                for key in parts
+            ]
+        except (Unreadable, TypeError):
+            return None
+        common = Counter(round(slope, 9) for slope in slopes).most_common(1)[0][0]
+        return common if common in (1.0, round(1 / len(losses), 9), 0.5) else 1.0
+
+    # ------------------------------------------------------------ program
+
+    def compile(self, loss: _Loss) -> Program:
+        """The Program of the inferred network, under the sheet's names and with the sheet's loss."""
+        layers = []
+        for weights, biases, activation in zip(
+            self.layers.weights, self.layers.biases, self.layers.activations, strict=True
+        ):
+            shared = len(biases) == 1 and len(weights) > 1
+            trained = any(self.is_trained(bias) for bias in biases)
+            layers.append(
+                Layer(
+                    activation,
+                    tuple((0.1,) * len(row) for row in weights),
+                    (0.1,) * len(biases),
+                    shared_bias=shared,
+                    train_biases=trained,
+                )
+            )
+        network = Network(
+            name="the sheet's",
+            layers=tuple(layers),
+            loss="half_squared_error" if loss.factor is not None else "binary_cross_entropy",
+            inputs=((0.5,) * self.layers.sizes[0],),
+            targets=((0.5,) * self.layers.sizes[-1],),
+        )
+        program = compile_network(network)
+        names: dict[str, str] = {}
+        for keys, row_names in zip(self.layers.weights, net.weight_names(network), strict=True):
+            for row, known in zip(keys, row_names, strict=True):
+                for key, name in zip(row, known, strict=True):
+                    names[name] = self.parameters[key.place or 0]
+        taken = set(names.values())
+        for sources, bias_names in zip(self.layers.biases, net.bias_names(network), strict=True):
+            for source, name in zip(sources, dict.fromkeys(bias_names), strict=True):
+                own = name
+                if isinstance(source, Key) and source.place in self.parameters:
+                    own = self.parameters[source.place]
+                names[name] = own if own not in taken else f"{own}_"
+                taken.add(names[name])
+        return _with_loss(_renamed(program, names), loss)
+
+    def is_trained(self, source: Source) -> bool:
+        return (
+            isinstance(source, Key)
+            and source.place in self.parameters
+            and source.place not in self.reader.constant
+        )
+
+    # ------------------------------------------------------------ places
+
+    def put(self, source: Source, name: str) -> None:
+        if isinstance(source, Key):
+            self.quantities.setdefault(source, name)
+        else:
+            self.typed[name] = source
+
+    def place_data(self, program: Program, loss: _Loss) -> None:
+        for k, source in enumerate(self.layers.inputs, 1):
+            self.put(source, net.input_name(k))
+        for k, source in enumerate(loss.targets, 1):
+            self.put(source, net.target_name(k))
+        parameters = iter(q.name for q in program.of_role("parameter"))
+        for weights, biases in zip(self.layers.weights, self.layers.biases, strict=True):
+            for key in (key for row in weights for key in row):
+                self.put(key, next(parameters))
+            for source in biases:
+                self.put(source, next(parameters))
+
+    def place_forward(self, program: Program) -> None:
+        network = program.network
+        for layer, neurons in enumerate(self.layers.neurons):
+            for k, neuron in enumerate(neurons, 1):
+                if neuron.sum_place is not None:
+                    self.put(Key(neuron.sum_place), net.sum_name(network, layer, k))
+                if neuron.place is not None:
+                    self.put(Key(neuron.place), net.activation_name(network, layer, k))
+
+    def place_loss(self, program: Program, loss: _Loss) -> None:
+        table = self.reader.table
+        outputs = [Key(neuron.places[0]) for neuron in self.layers.neurons[-1]]
+        labelled = sorted(
+            (int(label.key), place) for place, label in table.labels.items() if label.kind == "loss"
+        )
+        for position, (_, place) in enumerate(labelled):
+            formula = self.reader.usual(place)
+            owners = []
+            if formula is not None:
+                try:
+                    leaves = self.leaves(formula, outputs)
+                    owners = [k for k, output in enumerate(outputs) if output in leaves]
+                except Unreadable:
+                    owners = []
+            k = owners[0] if len(owners) == 1 and len(labelled) != len(outputs) else position
+            if k < len(outputs):
+                self.put(Key(place), f"E{k + 1}")
+        for place, label in table.labels.items():
+            if label.kind == "total":
+                self.put(Key(place), program.loss)
+
+    def place_gradients(self, program: Program) -> None:
+        trained = set(program.trained)
+        for place, label in self.reader.table.labels.items():
+            if label.key not in trained:
+                continue
+            if label.kind == "new":
+                self.put(Key(place), new_name(label.key))
+            if label.kind == "gradient" and (
+                label.of in ("", "e") or self.is_whole(label.key, label.of)
+            ):
+                self.put(Key(place), gradient_name(label.key))
+
+    def is_whole(self, parameter: str, of: str) -> bool:
+        """Whether ∂E1/∂w is all of ∂E/∂w: w is a weight of that output."""
+        k = int(of[1:]) - 1
+        rows = self.layers.weights[-1]
+        return k < len(rows) and parameter in [self.parameters[key.place or 0] for key in rows[k]]
+
+
+def _nice(factor: float) -> float:
+    """A factor without its rounding."""
+    return round(factor, 6)
+
+
+def _entropy(t: Any, a: Any) -> Any:
+    return -t * np.log(a) - (1 - t) * np.log(1 - a)
+
+
+def _renamed(program: Program, names: Mapping[str, str]) -> Program:
+    """The program with its parameters under other names."""
+    full = {**names, **{gradient_name(old): gradient_name(new) for old, new in names.items()}}
+    known: dict[Expression, Expression] = {Reference(old): Reference(new) for old, new in full.items()}
+
+    def changed(expression: Expression) -> Expression:
+        return substitute(expression, known)
+
+    quantities = tuple(
+        replace(
+            q,
+            name=full.get(q.name, q.name),
+            expression=None if q.expression is None else changed(q.expression),
+            chains=(),
+        )
+        for q in program.quantities
+    )
+    updates = tuple(
+        replace(
+            u,
+            parameter=full.get(u.parameter, u.parameter),
+            expression=changed(u.expression),
+            guarded=changed(u.expression),
+        )
+        for u in program.updates
+    )
+    return replace(program, quantities=quantities, updates=updates)
+
+
+def _with_loss(program: Program, loss: _Loss) -> Program:
+    """The program with the sheet's loss: c·(t − a)² or a cross-entropy, summed or averaged."""
+    names = [q.name for q in program.of_role("loss") if q.name != program.loss]
+    total = add(*map(Reference, names))
+    if loss.share != 1.0:
+        count = 1 / loss.share
+        whole = abs(count - round(count)) < 1e-6
+        total = divide(total, Constant(round(count))) if whole else multiply(Constant(loss.share), total)
+    changes: dict[str, Expression] = {program.loss: total}
+    last = len(program.network.layers) - 1
+    for k, name in enumerate(names, 1):
+        output = Reference(net.activation_name(program.network, last, k))
+        target = Reference(net.target_name(k))
+        delta = f"delta_{net.sum_name(program.network, last, k)}"
+        if loss.factor is None:
+            changes[delta] = multiply(Constant(loss.share), output - target)
+            continue
+        changes[name] = multiply(Constant(loss.factor), square(target - output))
+        slope = program[delta].expression
+        assert slope is not None
+        changes[delta] = multiply(Constant(_nice(2 * loss.factor * loss.share)), slope)
+    quantities = tuple(
+        replace(q, expression=changes[q.name]) if q.name in changes else q for q in program.quantities
+    )
+    return replace(program, quantities=quantities)
+
+
+def _loss_words(loss: _Loss, outputs: int) -> str:
+    if loss.factor is None:
+        words = "binary cross-entropy"
+    elif loss.factor == 0.5:
+        words = "half squared error"
+    elif loss.factor == 1.0:
+        words = "squared error"
+    else:
+        words = f"{loss.factor:g} times the squared error"
+    if outputs > 1:
+        words += ", summed" if loss.share == 1.0 else ", averaged"
+        if loss.share not in (1.0, round(1 / outputs, 9)):
+            words = words.replace("averaged", f"summed and multiplied by {loss.share:g}")
+    return words
+
+
+def _scaled(reading: Reading) -> Reading:
+    """Gradient columns that all hold the same multiple of the gradient follow a convention."""
+    ratios: list[float] = []
+    gradients = [(key, name) for key, name in reading.quantities.items() if name.startswith("dE_d")]
+    for key, name in gradients:
+        formula = reading.reader.usual(key.place or 0)
+        try:
+            found = None if formula is None else reading.found(formula)
+        except Unreadable:
+            found = None
+        expected = reading.expected(name)
+        if (
+            found is not None
+            and np.abs(expected).min() > 0
+            and same(found / expected, (found / expected)[0])
+        ):
+            ratios.append(_nice(float((found / expected)[0])))
+    if len(ratios) < 2:
+        return reading
+    ratio, count = Counter(ratios).most_common(1)[0]
+    if ratio in (0.0, 1.0) or 2 * count <= len(gradients):
+        return reading
+    note = f"all gradients are {ratio:g} times those of the loss as it is written: a convention"
+    return replace(reading, factor=ratio, notes=(*reading.notes, note))
+
+
+# ---------------------------------------------------------------- learning rate
+
+
+def find_rate(
+    reader: Reader, parameters: Mapping[int, str], quantities: Mapping[Key, str]
+) -> Source | None:
+    """The learning rate: what most updates multiply with, a cell or a number typed into them.
+
+    None where nothing is updated.
+    """
+    cells: Counter[Key] = Counter()
+    numbers: Counter[float] = Counter()
+    for place in _updating_places(reader, parameters):
+        formula = reader.usual(place)
+        if formula is None:
+            continue
+        try:
+            keys = reader.keys(formula)
+        except Unreadable:
+            continue
+        outside = [
+            key._replace(shift=0)
+            for key in keys
+            if key._replace(shift=0) not in quantities and _is_setting(reader, key)
+        ]
+        cells.update(outside)
+        if not outside and len(keys) >= 2:
+            number = _typed_rate(reader, formula, keys)
+            if number is not None:
+                numbers[number] += 1
+    labelled = labelled_rate(reader)
+    if labelled is not None and (cells[labelled] or not numbers):
+        if not cells or cells[labelled] or not cells.most_common(1)[0][1] > 1:
+            return labelled if cells or _updating_places(reader, parameters) else None
+    if cells and cells.most_common(1)[0][1] >= numbers.total():
+        return cells.most_common(1)[0][0]
+    return numbers.most_common(1)[0][0] if numbers else None
+
+
+def _updating_places(reader: Reader, parameters: Mapping[int, str]) -> list[int]:
+    labels = reader.table.labels
+    new = [place for place, label in labels.items() if label.kind == "new"]
+    return [*(place for place in parameters if place not in reader.constant), *new]
+
+
+def _is_setting(reader: Reader, key: Key) -> bool:
+    """Whether a key may be the learning rate: a cell outside the table, or a column that is called so."""
+    if key.place is None:
+        return True
+    label = reader.table.labels.get(key.place)
+    return label is not None and label.kind == "rate"
+
+
+def _typed_rate(reader: Reader, formula: Formula, keys: Iterable[Key]) -> float | None:
+    """The η of w − η·g for a number typed into the formula: minus its slope by the gradient."""
+    own = [key for key in keys if key.place is not None]
+    values = {key: np.float64(0.3 + 0.1 * n) for n, key in enumerate(own)}
+    try:
+        base = reader.value(formula, values)
+        slopes = [
+            round(float(base - reader.value(formula, {**values, key: values[key] + 1.0})), 9)
+            for key in own
+        ]
+    except (Unreadable, TypeError):
+        return None
+    rates = [slope for slope in slopes if abs(slope + 1.0) > 1e-9 and slope != 0]
+    return abs(rates[0]) if len(rates) == 1 else None
+
+
+def labelled_rate(reader: Reader) -> Key | None:
+    """The number beside or below a text that says "learning rate", the nearest to the table."""
+    sheet, found = reader.table.sheet, []
+    for (row, column), text in sheet.values.items():
+        if not isinstance(text, str) or not read_rate(text):
+            continue
+        for down, right in ((0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (0, 4)):
+            cell = sheet.cell(row + down, column + right)
+            if not math.isnan(reader.book.number(cell)) and reader.table.locate(cell) is None:
+                distance = abs(cell.row - reader.table.lines[0]) if not reader.table.turned else 0
+                found.append((distance, right + down, cell))
+                break
+    return Key(None, 0, min(found)[2]) if found else None

@@ -1,0 +1,644 @@
+"""From the formulas of a table to its neurons and layers.
+
+The formulas have the last word; labels help. A column is a *sum* where it is linear in the parameters
+with other cells as coefficients, an *activation* where it is a known function of one sum. Sums that
+read the outputs of other neurons make the layers. All of it is found by trying numbers, so that no
+spelling of a formula matters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradsheet.check.formula import (
+    Apply,
+    Area,
+    Cell,
+    Number,
+    Reference,
+    Tree,
+    Unreadable,
+    evaluate,
+    leaves,
+    subtrees,
+    with_part,
+)
+from gradsheet.check.labels import Label
+from gradsheet.check.sheets import Book
+from gradsheet.check.tables import Table
+from gradsheet.expression import OPERATIONS, Array
+from gradsheet.network import ACTIVATIONS
+
+
+class NotUnderstood(Exception):  # noqa: N818  (an outcome, not an error)
+    """A table that cannot be read as a network; the message says why."""
+
+
+class Key(NamedTuple):
+    """What a reference means to the cell that holds it.
+
+    A place of the same table, ``shift`` iterations later (−1: in the row above); or, with ``place``
+    None, a cell outside the iterations.
+    """
+
+    place: int | None
+    shift: int = 0
+    cell: Cell | None = None
+
+
+Source = Key | float
+"""Where a number comes from: a key, or a value that is typed into a formula."""
+
+
+class Formula(NamedTuple):
+    """A formula with the cell that holds it, and the iteration of that cell."""
+
+    tree: Tree
+    home: Cell
+    iteration: int
+
+
+DRAWS = 6
+"""Random points at which two formulas are compared while the structure is sought."""
+CLOSE = 1e-5
+"""Largest difference, relative to the largest value, between formulas that count as the same: leaves
+room for an e typed as 2.71828."""
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays of values are equal but for rounding and a short e."""
+    try:
+        a, b = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
+    except (TypeError, ValueError):
+        return False
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return False
+    scale = max(np.abs(a).max(), np.abs(b).max(), 1e-12)
+    return bool((np.abs(a - b) <= CLOSE * scale).all())
+
+
+def points(keys: Iterable[Key]) -> dict[Key, Array]:
+    """Random values for every key, away from 0 and of both signs."""
+    generator = np.random.default_rng(0)
+    return {key: generator.uniform(0.4, 1.6, DRAWS) * generator.choice((-1, 1), DRAWS) for key in keys}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Evaluates the formulas of one table for any values of the cells they read."""
+
+    book: Book
+    table: Table
+
+    def key(self, cell: Cell, iteration: int) -> Key:
+        """What ``cell`` means to a formula of ``iteration``."""
+        cell = self.aliases.get(cell, cell)
+        found = self.table.locate(cell)
+        if found is None:
+            return Key(None, 0, cell)
+        place, other = found
+        return Key(place, 0 if place in self.constant else other - iteration)
+
+    @cached_property
+    def constant(self) -> frozenset[int]:
+        """Places of data: the same number in all iterations, typed or copied, and nothing that learns."""
+        gradients = {label.key for label in self.table.labels.values() if label.kind == "gradient"}
+        kept = set()
+        for place in self.table.places:
+            label = self.table.labels.get(place)
+            if label is not None and label.kind not in ("input", "target", "parameter", "rate"):
+                continue
+            if label is not None and label.kind == "parameter":
+                if not label.key.startswith("b") or label.key in gradients:
+                    continue
+            cells = [self.table.cell(place, k) for k in range(len(self.table.lines))]
+            numbers = np.array([self.book.number(cell) for cell in cells])
+            numbers = numbers[~np.isnan(numbers)]
+            if len(numbers) and np.ptp(numbers) <= 1e-9 * np.abs(numbers).max():
+                if all(self._carried(cell) for cell in cells):
+                    kept.add(place)
+        return frozenset(kept)
+
+    def _carried(self, cell: Cell) -> bool:
+        """Whether a cell holds a number, or a mere copy of another cell."""
+        return self.book.formula(cell) is None or isinstance(self.book.tree(cell), Reference | Number)
+
+    @cached_property
+    def aliases(self) -> Mapping[Cell, Cell]:
+        """Cells outside the table that a column of data only copies: the column stands for them."""
+        found: dict[Cell, Cell] = {}
+        for place in self.constant:
+            first = self.table.cell(place, 0)
+            tree = self.book.tree(first)
+            if isinstance(tree, Reference) and self.table.locate(tree.at(first)) is None:
+                found.setdefault(tree.at(first), first)
+        return found
+
+    def keys(self, formula: Formula) -> list[Key]:
+        """What a formula reads directly, each once; empty cells and texts are left out.
+
+        Raises `Unreadable` for a reference to a whole column.
+        """
+        keys: dict[Key, None] = {}
+        for leaf in leaves(formula.tree):
+            cells: list[Cell] = []
+            if isinstance(leaf, Reference):
+                cells = [leaf.at(formula.home)]
+            elif isinstance(leaf, Area):
+                cells = leaf.at(formula.home)[0]
+            elif leaf.name.casefold() in self.book.names:
+                cells = [self.book.names[leaf.name.casefold()]]
+            for cell in cells:
+                if self.book.formula(cell) is not None or not math.isnan(self.book.number(cell)):
+                    keys[self.key(cell, formula.iteration)] = None
+        return list(keys)
+
+    def value(self, formula: Formula, known: Mapping[Key, Any]) -> Any:
+        """The value of a formula: ``known`` values, else what the cells hold or compute themselves.
+
+        Raises `Unreadable`.
+        """
+        return self._value(formula, known, 0)
+
+    def _value(self, formula: Formula, known: Mapping[Key, Any], depth: int) -> Any:
+        if depth > DEEPEST:
+            raise Unreadable("cells that refer to each other in a long chain or a circle")
+
+        def read(cell: Cell | str) -> Any:
+            if isinstance(cell, str):
+                named = self.book.names.get(cell.casefold())
+                if named is None:
+                    raise Unreadable(f"the name {cell}")
+                cell = named
+            key = self.key(cell, formula.iteration)
+            if key in known:
+                return known[key]
+            if self.book.formula(cell) is not None:
+                inner = self.book.tree(cell)
+                if inner is None:
+                    raise Unreadable(f"the formula in {cell.address}")
+                return self._value(Formula(inner, cell, formula.iteration), known, depth + 1)
+            value = self.book.value(cell)
+            return "" if value is None else value if isinstance(value, str) else float(value)
+
+        return evaluate(formula.tree, formula.home, read)
+
+    def formula(self, place: int, iteration: int) -> Formula | None:
+        """The formula of a cell of the table; None where there is none that can be read."""
+        cell = self.table.cell(place, iteration)
+        tree = self.book.tree(cell)
+        return None if tree is None else Formula(tree, cell, iteration)
+
+    def usual(self, place: int) -> Formula | None:
+        """The formula that most cells of a place hold, where it stands first."""
+        if place not in self._usual:
+            counts: Counter[str] = Counter()
+            first: dict[str, int] = {}
+            for k in range(len(self.table.lines)):
+                text = self.book.pattern(self.table.cell(place, k))
+                if text is not None:
+                    counts[text] += 1
+                    first.setdefault(text, k)
+            formulas = (self.formula(place, first[text]) for text, _ in counts.most_common(3))
+            self._usual[place] = next((found for found in formulas if found is not None), None)
+        return self._usual[place]
+
+    @cached_property
+    def _usual(self) -> dict[int, Formula | None]:
+        return {}
+
+    def behind(self, place: int) -> set[int]:
+        """All places of the same iteration that a place reads, directly or through others."""
+        found: set[int] = set()
+        stack = [place]
+        while stack:
+            formula = self.usual(stack.pop())
+            if formula is None:
+                continue
+            try:
+                keys = self.keys(formula)
+            except Unreadable:
+                continue
+            for key in keys:
+                if key.place is not None and key.shift == 0 and key.place not in found:
+                    found.add(key.place)
+                    stack.append(key.place)
+        return found
+
+
+DEEPEST = 60
+"""How many cells may hand a value on before one of the table is reached."""
+
+
+# ---------------------------------------------------------------- neurons
+
+
+@dataclass
+class Neuron:
+    """A neuron as the sheet has it: the places of its sum and of its output (either may be missing), its
+    terms (parameter, source), its biases, and its activation where it is a known one."""
+
+    sum_place: int | None
+    place: int | None
+    terms: list[tuple[Key, Source]]
+    biases: list[Source]
+    activation: str | None = None
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return tuple(p for p in (self.place, self.sum_place) if p is not None)
+
+
+_Z = np.array([-2.3, -1.1, -0.4, 0.3, 0.9, 2.1])
+_DUMMY = Reference("\0", 0, 0, True, True)  # stands for a sum that was cut out of a formula
+_DUMMY_KEY = Key(None, 0, Cell("\0", 0, 0))
+
+
+def known_activation(values: Any) -> str | None:
+    """The activation that gives these values at `_Z`."""
+    for name in ACTIVATIONS:
+        if same(values, _Z if name == "identity" else OPERATIONS[name].value(_Z)):
+            return name
+    return None
+
+
+def find_parameters(reader: Reader) -> dict[int, str]:
+    """The places of weights and biases with their names: by their headers, else because each is what it
+    was in the iteration before, changed by something else."""
+    labels = reader.table.labels
+    named = {place: label.key for place, label in labels.items() if label.kind == "parameter"}
+    if len(named) < 2:
+        for place in reader.table.places:
+            formula = reader.usual(place)
+            if place in named or formula is None:
+                continue
+            keys = reader.keys(formula)
+            if Key(place, -1) in keys and any(key.place not in (place, None) for key in keys):
+                named[place] = f"w{len(named) + 1}"
+    repeated = {name for name, count in Counter(named.values()).items() if count > 1}
+    for place in [place for place, name in named.items() if name in repeated]:
+        named[place] += f"_{reader.table.name(place)}"
+    return named
+
+
+def find_neurons(reader: Reader, parameters: Iterable[int]) -> list[Neuron]:
+    """All neurons of a table, in the order of their columns."""
+    return _NeuronFinder(reader, parameters).find()
+
+
+class _NeuronFinder:
+    def __init__(self, reader: Reader, parameters: Iterable[int]) -> None:
+        self.reader = reader
+        self.parameters = {Key(place) for place in parameters}
+        self.by_place: dict[int, Neuron] = {}
+
+    def find(self) -> list[Neuron]:
+        labels = self.reader.table.labels
+        skipped = ("gradient", "slope", "loss", "total", "new", "rate", "step", "parameter", "target")
+        waiting = {}
+        for place in self.reader.table.places:
+            formula = self.reader.usual(place)
+            if formula is not None and (place not in labels or labels[place].kind not in skipped):
+                waiting[place] = formula
+        found = True
+        while found:  # an activation is known only after its sum
+            found = False
+            for place, formula in list(waiting.items()):
+                try:
+                    if self.classify(place, formula):
+                        del waiting[place]
+                        found = True
+                except Unreadable:
+                    del waiting[place]
+        unique = {id(neuron): neuron for neuron in self.by_place.values()}
+        return self.without_backward(list(unique.values()))
+
+    def classify(self, place: int, formula: Formula) -> bool:
+        """Try to read a place as a sum, as an activation of a known sum, or as both in one."""
+        keys = self.reader.keys(formula)
+        if self.parameters.intersection(keys):
+            neuron = self.linear(formula)
+            if neuron is not None:
+                neuron.sum_place = place
+            else:
+                neuron = self.composite(formula)
+                if neuron is None:
+                    return False
+                neuron.place = place
+            self.by_place[place] = neuron
+            return True
+        sums = [key for key in keys if key.place in self.by_place]
+        if len(sums) != 1 or any(key.place is not None and key not in sums for key in keys):
+            return False
+        neuron = self.by_place[sums[0].place or 0]
+        label = self.reader.table.labels.get(place)
+        activation = known_activation(self.reader.value(formula, {sums[0]: _Z}))
+        named = label is not None and label.kind == "forward"
+        if sums[0] != Key(neuron.sum_place) or neuron.place is not None or not (activation or named):
+            return False
+        neuron.place, neuron.activation = place, activation
+        self.by_place[place] = neuron
+        return True
+
+    def linear(self, formula: Formula, sign: float = 1.0) -> Neuron | None:
+        """A sum's terms and biases, or None where the formula is no sum (times ``sign``)."""
+        keys = self.reader.keys(formula)
+        parameters = [key for key in keys if key in self.parameters]
+        others = [key for key in keys if key not in self.parameters]
+        values = points(keys)
+        moved = {key: value + 0.7 * (key in self.parameters) for key, value in values.items()}
+        neuron = Neuron(None, None, [], [])
+        rest = sign * self.reader.value(formula, values)
+        for key in parameters:
+            slope = sign * self.slope(formula, values, key)
+            if not same(slope, sign * self.slope(formula, moved, key)):
+                return None  # a product of parameters
+            rest = rest - slope * values[key]
+            source = next((other for other in others if same(slope, values[other])), None)
+            if source is not None:
+                neuron.terms.append((key, source))
+            elif same(slope, 1.0):
+                neuron.biases.append(key)
+            elif same(slope, np.broadcast_to(slope, DRAWS)[0]):
+                neuron.terms.append((key, float(np.broadcast_to(slope, DRAWS)[0])))
+            else:
+                return None
+        if not same(1 + rest, 1.0):
+            fixed: Source | None = next((o for o in others if same(rest, values[o])), None)
+            if fixed is None and same(rest, np.broadcast_to(rest, DRAWS)[0]):
+                fixed = float(np.broadcast_to(rest, DRAWS)[0])
+            if fixed is None:
+                return None
+            neuron.biases.append(fixed)
+        return neuron if neuron.terms else None
+
+    def slope(self, formula: Formula, values: Mapping[Key, Array], key: Key) -> Any:
+        moved = {**values, key: values[key] + 1.0}
+        return self.reader.value(formula, moved) - self.reader.value(formula, values)
+
+    def composite(self, formula: Formula) -> Neuron | None:
+        """A sum inside an activation, such as 1/(1+EXP(-(w1*i1+w2*i2)))."""
+        wanted = self.parameters.intersection(self.reader.keys(formula))
+        for part in subtrees(formula.tree):
+            inner = formula._replace(tree=part)
+            if not isinstance(part, Apply) or not wanted <= set(self.reader.keys(inner)):
+                continue
+            outer = formula._replace(tree=with_part(formula.tree, part, _DUMMY))
+            if any(key.place is not None for key in self.reader.keys(outer)):
+                continue
+            for sign in (1.0, -1.0):  # the minus of EXP(-x) may be spread over the terms
+                neuron = self.linear(inner, sign)
+                if neuron is not None:
+                    values = self.reader.value(outer, {_DUMMY_KEY: sign * _Z})
+                    neuron.activation = known_activation(values)
+                    if neuron.activation is not None:
+                        return neuron
+        return None
+
+    def without_backward(self, neurons: list[Neuron]) -> list[Neuron]:
+        """Leave out what looks like a sum but belongs to the backward pass: δ_o1·w5 + δ_o2·w7 comes
+        after the sums that w5 and w7 are for."""
+        behind = {id(neuron): self.reader.behind(neuron.places[-1]) for neuron in neurons}
+
+        def uses(neuron: Neuron) -> set[Key]:
+            return {parameter for parameter, _ in neuron.terms}
+
+        return [
+            neuron
+            for neuron in neurons
+            if not any(
+                other is not neuron
+                and uses(other) & uses(neuron)
+                and behind[id(neuron)].intersection(other.places)
+                for other in neurons
+            )
+        ]
+
+
+# ---------------------------------------------------------------- layers
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The network of a table: inputs, and by layer its neurons, weights, biases and activation.
+
+    ``weights`` is by layer, neuron and input; ``biases`` by layer: none, one a neuron, or one that all
+    share. ``strange`` counts the terms that the formulas have otherwise.
+    """
+
+    inputs: tuple[Source, ...]
+    neurons: tuple[tuple[Neuron, ...], ...]
+    weights: tuple[tuple[tuple[Key, ...], ...], ...]
+    biases: tuple[tuple[Source, ...], ...]
+    activations: tuple[str, ...]
+    strange: int = 0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (len(self.inputs), *map(len, self.neurons))
+
+
+def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, str]) -> list[Layers]:
+    """Possible readings of a table as a dense network, the most likely first.
+
+    There are two where the formulas fit one network, but the numbering of most weights another.
+
+    Raises `NotUnderstood`.
+    """
+    layers = _by_depth(reader, neurons)
+    inputs = _inputs(reader, layers[0])
+    sources: list[list[object]] = [list(inputs)]
+    sources += [[id(neuron) for neuron in layer] for layer in layers[:-1]]
+    owner = {place: id(neuron) for neuron in neurons for place in neuron.places}
+    observed: dict[tuple[int, int, int], list[Key]] = {}
+    misfits = 0
+    for depth, layer in enumerate(layers):
+        for j, neuron in enumerate(layer):
+            for parameter, source in neuron.terms:
+                known: object = source
+                if depth and isinstance(source, Key):
+                    known = owner.get(source.place if source.place is not None else -1)
+                if known in sources[depth]:
+                    where = (depth, j, sources[depth].index(known))
+                    observed.setdefault(where, []).append(parameter)
+                else:
+                    misfits += 1
+    sizes = [len(inputs), *map(len, layers)]
+    wanted = [
+        (depth, j, i)
+        for depth, layer in enumerate(layers)
+        for j in range(len(layer))
+        for i in range(sizes[depth])
+    ]
+    as_written = {where: keys[0] for where, keys in observed.items()}
+    bijective = set(as_written) == set(wanted) and len(set(as_written.values())) == len(wanted)
+    exact = bijective and not misfits and all(len(keys) == 1 for keys in observed.values())
+    readings = [as_written] if bijective else []
+    numbered = _by_number(reader, parameters, sizes, as_written)
+    if numbered is not None and numbered != as_written:
+        readings.append(numbered)
+    if not readings:
+        raise NotUnderstood(
+            f"its {len(neurons)} neurons do not fit together as dense layers with one weight per input"
+        )
+    biases = [_biases(reader, layer, parameters) for layer in layers]
+    activations = _activations(reader, layers)
+    made = []
+    for weights in readings:
+        strange = misfits + sum(
+            weights[where] != key for where, keys in observed.items() for key in keys
+        )
+        made.append(
+            Layers(
+                tuple(inputs),
+                tuple(map(tuple, layers)),
+                tuple(
+                    tuple(tuple(weights[d, j, i] for i in range(sizes[d])) for j in range(len(layer)))
+                    for d, layer in enumerate(layers)
+                ),
+                tuple(biases),
+                tuple(activations),
+                0 if exact and weights is as_written else strange,
+            )
+        )
+    return made
+
+
+def _by_depth(reader: Reader, neurons: Sequence[Neuron]) -> list[list[Neuron]]:
+    owner = {place: neuron for neuron in neurons for place in neuron.places}
+    depths: dict[int, int] = {}
+
+    def depth(neuron: Neuron, above: tuple[int, ...] = ()) -> int:
+        if id(neuron) in above:
+            raise NotUnderstood("its neurons feed each other in a circle")
+        if id(neuron) not in depths:
+            found = Counter(
+                depth(owner[source.place], (*above, id(neuron))) + 1
+                if isinstance(source, Key) and source.place in owner
+                else 0
+                for _, source in neuron.terms
+            )
+            depths[id(neuron)] = max(found, key=lambda d: (found[d], d))
+        return depths[id(neuron)]
+
+    if not neurons:
+        raise NotUnderstood("no weighted sum of inputs was found in it")
+    for neuron in neurons:
+        depth(neuron)
+    layers = [[n for n in neurons if depths[id(n)] == d] for d in range(max(depths.values()) + 1)]
+    if not all(layers):
+        raise NotUnderstood("one of its layers has no neurons")
+    return [_in_order(reader, layer) for layer in layers]
+
+
+def _in_order(reader: Reader, layer: list[Neuron]) -> list[Neuron]:
+    numbers = [
+        next((n for p in neuron.places if (n := _number(reader.table.labels.get(p))) is not None), None)
+        for neuron in layer
+    ]
+    if None in numbers or len(set(numbers)) < len(layer):
+        return sorted(layer, key=lambda neuron: min(neuron.places))
+    return [neuron for _, neuron in sorted(zip(numbers, layer, strict=True), key=lambda pair: pair[0])]
+
+
+def _number(label: Label | None) -> int | None:
+    """The number at the end of a label: 2 of ``a_h2``."""
+    match = re.search(r"(\d+)[a-z]*$", label.key) if label is not None else None
+    return int(match[1]) if match else None
+
+
+def _inputs(reader: Reader, layer: Sequence[Neuron]) -> list[Source]:
+    uses = Counter(source for neuron in layer for source in {source for _, source in neuron.terms})
+    count = Counter(len(neuron.terms) for neuron in layer).most_common(1)[0][0]
+
+    def labelled(source: Source) -> bool:
+        label = _label(reader, source)
+        return label is not None and label.kind == "input"
+
+    best = sorted(uses, key=lambda source: (-uses[source], not labelled(source)))[:count]
+    numbers = [_number(_label(reader, source)) for source in best]
+    if all(map(labelled, best)) and None not in numbers and len(set(numbers)) == len(best):
+        return [source for _, source in sorted(zip(numbers, best, strict=True), key=lambda p: p[0])]
+    order = list(uses)
+    return sorted(
+        best, key=lambda s: (s.place is None, s) if isinstance(s, Key) else (True, order.index(s))
+    )
+
+
+def _label(reader: Reader, source: Source) -> Label | None:
+    if isinstance(source, Key) and source.place is not None:
+        return reader.table.labels.get(source.place)
+    return None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
+
+
+def _by_number(
+    reader: Reader,
+    parameters: Mapping[int, str],
+    sizes: Sequence[int],
+    observed: Mapping[tuple[int, int, int], Key],
+) -> dict[tuple[int, int, int], Key] | None:
+    """The weights as their numbers run, where that agrees with most formulas: neuron by neuron
+    (h1 = w1·i1 + w2·i2) or input by input (h1 = w1·i1 + w3·i2), up or down."""
+    names = {place: name for place, name in parameters.items() if name.startswith("w")}
+    places = sorted(names, key=lambda place: _natural(names[place]))
+    if len(places) != sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)):
+        return None
+    best: tuple[int, dict[tuple[int, int, int], Key]] = (0, {})
+    for order in (places, places[::-1]):
+        for neuron_first in (True, False):
+            assigned: dict[tuple[int, int, int], Key] = {}
+            rest = iter(order)
+            for depth, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+                outer, inner = (outputs, inputs) if neuron_first else (inputs, outputs)
+                for a in range(outer):
+                    for b in range(inner):
+                        j, i = (a, b) if neuron_first else (b, a)
+                        assigned[depth, j, i] = Key(next(rest))
+            agreeing = sum(assigned[where] == key for where, key in observed.items())
+            if agreeing > best[0]:
+                best = (agreeing, assigned)
+    return best[1] if best[0] > 0.6 * len(best[1]) else None
+
+
+def _biases(
+    reader: Reader, layer: Sequence[Neuron], parameters: Mapping[int, str]
+) -> tuple[Source, ...]:
+    lists = [neuron.biases for neuron in layer]
+    if any(len(biases) > 1 for biases in lists):
+        raise NotUnderstood("a neuron adds more than one number to its weighted sum")
+    given = [biases[0] for biases in lists if biases]
+    if len(given) * 2 < len(layer) or not given:
+        return ()
+    if len(set(given)) == 1 and len(layer) > 1:
+        return (given[0],)
+    if len(given) == len(layer) == len(set(given)):
+        return tuple(given)
+    raise NotUnderstood("some neurons of a layer have a bias and others have none")
+
+
+def _activations(reader: Reader, layers: Sequence[Sequence[Neuron]]) -> list[str]:
+    everywhere = Counter(n.activation for layer in layers for n in layer if n.activation)
+    found = []
+    for layer in layers:
+        counts = Counter("identity" if neuron.place is None else neuron.activation for neuron in layer)
+        known = {name: count for name, count in counts.items() if name is not None}
+        if not known or 2 * counts[None] > len(layer):
+            place = next(n.place for n in layer if n.place is not None)
+            formula = reader.book.formula(reader.usual(place).home)  # type: ignore[union-attr]
+            raise NotUnderstood(
+                f"the activation in column {reader.table.name(place)} is none that is known: {formula}"
+            )
+        found.append(max(known, key=lambda name: (known[name], everywhere[name])))
+    return found

@@ -1,0 +1,204 @@
+"""Find the tables of a sheet: a line of headers, and beside it one line of numbers per iteration.
+
+Usually the headers stand in a row and the iterations below it; a table may also be turned, with its
+headers in a column and its iterations to the right. A *line* is a row, or a column of a turned table;
+a *place* is a position in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from openpyxl.utils import get_column_letter
+
+from gradsheet.check.formula import Cell
+from gradsheet.check.labels import Label, read_label
+from gradsheet.check.sheets import Book, Sheet, texts
+
+FEWEST_HEADERS = 4
+"""A line with fewer words of the trade is no header line."""
+GAP = 3
+"""Lines without numbers that may stand between the headers and the first iteration."""
+LONGEST = 20_000
+"""Iterations of one table that are read."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of iterations.
+
+    ``header`` is the line of the headers, ``lines`` those of the iterations; ``headers`` gives the text
+    and ``labels`` the meaning over each place, where there are any. ``turned`` tells that lines are
+    columns of the sheet.
+    """
+
+    sheet: Sheet
+    header: int
+    lines: tuple[int, ...]
+    headers: Mapping[int, str]
+    labels: Mapping[int, Label]
+    turned: bool = False
+
+    def cell(self, place: int, iteration: int) -> Cell:
+        """The cell of a place in an iteration, counted from 0."""
+        line = self.lines[iteration]
+        return self.sheet.cell(place, line) if self.turned else self.sheet.cell(line, place)
+
+    def locate(self, cell: Cell) -> tuple[int, int] | None:
+        """Place and iteration of a cell, or None where it lies outside the iterations."""
+        if cell.sheet.casefold() != self.sheet.name.casefold():
+            return None
+        line, place = (cell.column, cell.row) if self.turned else (cell.row, cell.column)
+        iteration = self._iterations.get(line)
+        return None if iteration is None else (place, iteration)
+
+    @cached_property
+    def _iterations(self) -> Mapping[int, int]:
+        return {line: iteration for iteration, line in enumerate(self.lines)}
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """All places that hold a number or a formula in some iteration, in order."""
+        lines = set(self.lines)
+        found = set()
+        for row, column in self.sheet.values:
+            line, place = (column, row) if self.turned else (row, column)
+            if line in lines:
+                found.add(place)
+        return tuple(sorted(found))
+
+    def name(self, place: int) -> str:
+        """What the sheet calls a place: the letters of a column, or the number of a row."""
+        return str(place + 1) if self.turned else get_column_letter(place + 1)
+
+
+def find_tables(book: Book, sheet: Sheet) -> list[Table]:
+    """All tables of a sheet whose headers speak of a network, from the top."""
+    upright = _tables(sheet, turned=False)
+    turned = _tables(sheet, turned=True)
+    # A column of labels beside single numbers is a list of settings: a table has a network's weights
+    # and what is computed from them.
+    found = [table for table in upright if _computes(table)]
+    if not found:
+        found = [table for table in turned if _computes(table) and len(table.lines) > 1]
+    return found
+
+
+def _computes(table: Table) -> bool:
+    kinds = Counter(label.kind for label in table.labels.values())
+    has_formula = any(
+        (table.cell(place, iteration).row, table.cell(place, iteration).column) in table.sheet.formulas
+        for place in table.labels
+        for iteration in range(min(2, len(table.lines)))
+    )
+    computed = kinds["forward"] + kinds["gradient"] + kinds["loss"] + kinds["total"] + kinds["slope"]
+    return kinds["parameter"] >= 1 and computed >= 1 and (has_formula or len(table.lines) > 1)
+
+
+def _tables(sheet: Sheet, *, turned: bool) -> list[Table]:
+    words: dict[int, dict[int, str]] = defaultdict(dict)
+    for row, column, text in texts(sheet):
+        line, place = (column, row) if turned else (row, column)
+        if (row, column) not in sheet.formulas and len(text) <= 60:
+            words[line][place] = text
+    meanings = {
+        line: {place: label for place, text in entries.items() if (label := read_label(text))}
+        for line, entries in words.items()
+        if len(entries) >= FEWEST_HEADERS
+    }
+    headers = sorted(line for line, labels in meanings.items() if len(labels) >= FEWEST_HEADERS)
+    numbers: dict[int, set[int]] = defaultdict(set)
+    for (row, column), value in sheet.values.items():
+        if isinstance(value, int | float) or (row, column) in sheet.formulas:
+            line, place = (column, row) if turned else (row, column)
+            numbers[line].add(place)
+    tables = []
+    for position, header in enumerate(headers):
+        limit = headers[position + 1] if position + 1 < len(headers) else math.inf
+        for group in _groups(meanings[header]):
+            lines = _lines(header, limit, set(group), numbers)
+            if lines:
+                labels = _without_repeats(group, lines, numbers)
+                spoken = {place: words[header][place] for place in words[header]}
+                tables.append(Table(sheet, header, lines, spoken, labels, turned))
+    return _joined(tables)
+
+
+def _groups(labels: Mapping[int, Label]) -> Iterator[dict[int, Label]]:
+    """The headers of one line, cut apart where a second table begins beside the first."""
+    places = sorted(labels)
+    weights = [place for place in places if labels[place].kind == "parameter"]
+    first = next((labels[place] for place in weights), None)
+    starts = [place for place in weights if labels[place] == first]
+    if len(starts) < 2:
+        yield dict(labels)
+        return
+    # Tables beside each other repeat all their headers: cut where the first header comes again.
+    repeats = Counter(labels.values())
+    repeated = [place for place in places if repeats[labels[place]] == len(starts)]
+    if len(repeated) < len(starts) * FEWEST_HEADERS:
+        yield dict(labels)
+        return
+    head = labels[repeated[0]]
+    cuts = [place for place in repeated if labels[place] == head]
+    for cut, end in zip(cuts, [*cuts[1:], math.inf], strict=True):
+        yield {place: labels[place] for place in places if cut <= place < end}
+
+
+def _lines(
+    header: int, limit: float, places: set[int], numbers: Mapping[int, set[int]]
+) -> tuple[int, ...]:
+    """The lines of the iterations: those after the header that are filled, up to a break."""
+    lines: list[int] = []
+    line, empty = header + 1, 0
+    fewest = max(2, len(places) // 4)
+    while line < limit and len(lines) < LONGEST and empty <= GAP:
+        if len(numbers.get(line, set()) & places) >= fewest:
+            if lines and empty and not _same_stride(lines, line):
+                break
+            lines.append(line)
+            empty = 0
+        else:
+            empty += 1
+        line += 1
+    return tuple(lines)
+
+
+def _same_stride(lines: Sequence[int], line: int) -> bool:
+    return len(lines) == 1 or line - lines[-1] == lines[-1] - lines[-2]
+
+
+def _without_repeats(
+    labels: Mapping[int, Label], lines: Sequence[int], numbers: Mapping[int, set[int]]
+) -> dict[int, Label]:
+    """One place per meaning: of two, the one that is filled in more iterations, then the later one."""
+    filled = {place: sum(place in numbers[line] for line in lines) for place in labels}
+    best: dict[Label, int] = {}
+    for place, label in labels.items():
+        if filled[place] and (label not in best or filled[place] >= filled[best[label]]):
+            best[label] = place
+    return {place: label for label, place in sorted(best.items(), key=lambda item: item[1])}
+
+
+def _joined(tables: Sequence[Table]) -> list[Table]:
+    """Tables of one iteration each, under each other with equal headers, are one table in blocks."""
+    kept: list[Table] = []
+    for table in tables:
+        before = kept[-1] if kept else None
+        if (
+            before is not None
+            and len(table.lines) == 1
+            and before.labels == table.labels
+            and _same_stride(before.lines, table.lines[0])
+        ):
+            lines = (*before.lines, *table.lines)
+            kept[-1] = Table(
+                table.sheet, before.header, lines, before.headers, before.labels, table.turned
+            )
+        else:
+            kept.append(table)
+    return kept
