@@ -247,7 +247,9 @@ class _Search:
                     edge = chain[0] if chain_side == "right" else chain[-1]
                     pair = (left, edge) if chain_side == "right" else (edge, right)
                     inner = Apply(part.function, pair)
-                    rest = [inner, *chain[1:]] if chain_side == "right" else [*chain[:-1], inner]
+                    rest: list[Tree] = (
+                        [inner, *chain[1:]] if chain_side == "right" else [*chain[:-1], inner]
+                    )
                     yield _product(rest), f"{brackets} around {self.text(inner)}"
             match left:
                 case Apply("/", (numerator, denominator)):
@@ -263,20 +265,16 @@ class _Search:
         if part.function == "*":
             yield from self.target_times_output(part)
         for operator in "+-*/":
-            if part.function in ("+", "-", "*", "/") and len(part.arguments) == 2:
-                if operator != part.function:
-                    yield (
-                        Apply(operator, part.arguments),
-                        f"{_SPOKEN[part.function]} stands where {_SPOKEN[operator]} belongs, "
-                        f"in {self.text(part)}",
-                    )
-        if part.function == "EXP":
-            inner = part.arguments[0]
-            minus = inner.arguments[0] if isinstance(inner, Apply) and inner.function == "neg" else None
-            if minus is None:
-                yield Apply("EXP", (Apply("neg", (inner,)),)), "the minus sign in EXP(−x) is missing"
-            else:
-                yield Apply("EXP", (minus,)), "the minus sign in EXP is too much"
+            if part.function in _SPOKEN and operator != part.function and len(part.arguments) == 2:
+                yield (
+                    Apply(operator, part.arguments),
+                    f"{_SPOKEN[part.function]} stands where {_SPOKEN[operator]} belongs, in {self.text(part)}",
+                )
+        match part:
+            case Apply("EXP", (Apply("neg", (operand,)),)):
+                yield Apply("EXP", (operand,)), "the minus sign in EXP is too much"
+            case Apply("EXP", (operand,)):
+                yield Apply("EXP", (Apply("neg", (operand,)),)), "the minus sign in EXP(−x) is missing"
         if part.function in ("-", "+"):
             yield Apply("^", (part, Number(2.0))), f"the square of {self.text(part)} is missing"
 

@@ -26,15 +26,16 @@ from gradsheet.check.reading import Reading, new_name, readings
 from gradsheet.check.sheets import Book, read
 from gradsheet.check.structure import Key, NotUnderstood, Reader
 from gradsheet.check.tables import Table, find_tables
-from gradsheet.check.verdict import Finding, LearningRate, Understood, Verdict
+from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
 from gradsheet.expression import format_number, render
 
 
-def check(path: Path, *, sheet: str | None = None) -> Verdict:
+def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | None = None) -> Verdict:
     """What is right and wrong in a workbook that anyone made.
 
-    ``sheet`` restricts the check to one sheet.
+    ``sheet`` restricts the check to one sheet. ``columns`` tells where quantities stand, such as
+    ``{"w3": "G"}``, and outdoes the headers.
 
     Raises `InputError` for a file that cannot be used.
     """
@@ -49,11 +50,11 @@ def check(path: Path, *, sheet: str | None = None) -> Verdict:
     for current in book.sheets.values():
         if sheet is not None and current.name.casefold() != sheet.casefold():
             continue
-        for table in find_tables(book, current):
+        for table in find_tables(book, current, columns):
             try:
                 judgement = best(Reader(book, table))
-            except NotUnderstood as reason:
-                reasons.append(f"{current.name}, headers in {_line(table)}: {reason}")
+            except NotUnderstood as error:
+                reasons.append(f"{current.name}, headers in {_line(table)}: {error}")
                 continue
             understood.append(describe(judgement))
             own = list(_findings(judgement))
@@ -63,7 +64,7 @@ def check(path: Path, *, sheet: str | None = None) -> Verdict:
     findings += _rate_names(path, book, understood)
     if not understood and not reasons:
         reasons.append("no table with the weights, sums and gradients of a network was found in it")
-    outcome = "wrong" if findings else "not understood" if reasons else "correct"
+    outcome: Outcome = "wrong" if findings else "not understood" if reasons else "correct"
     notes = tuple(f"not understood: {reason}" for reason in reasons) if understood else ()
     reason = "; ".join(reasons) if outcome == "not understood" else ""
     return Verdict(
@@ -119,7 +120,7 @@ def describe(judgement: Judgement) -> Understood:
     if not reading.updated or not updated:
         notes.append("no weight is updated in it")
     complete = [k for k in range(len(table.lines)) if _is_complete(reading, k)] or [0]
-    columns = {}
+    columns: dict[str, str] = {}
     for key, name in sorted(reading.quantities.items(), key=lambda item: _position(item[0])):
         columns.setdefault(_display(reading, name, columns), _place(reading, key))
     activations = dict.fromkeys(reading.layers.activations)
@@ -193,11 +194,9 @@ def _learning_rate(reading: Reading) -> LearningRate:
 
 
 def _findings(judgement: Judgement) -> Iterator[Finding]:
-    reading, table = judgement.reading, judgement.reading.table
-    found = numbers(reading)
+    found = numbers(judgement.reading)
     for wrong in judgement.wrong:
-        yield _finding(reading, wrong, found)
-    del table
+        yield _finding(judgement.reading, wrong, found)
 
 
 def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) -> Finding:

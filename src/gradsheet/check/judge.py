@@ -128,7 +128,7 @@ class _Judge:
         elif numbers:
             self.pasted.append(name)
             slack = self.slack(name, place)
-            off = [k for k in numbers if not (updates and self.restarts(k)) and errors[k] > slack[k]]
+            off = [k for k in numbers if errors[k] > slack[k]]
             if off:
                 yield self.wrong(name, place, "value", off, errors)
         filled = [*live, *numbers]
@@ -232,6 +232,28 @@ class _Judge:
         errors[(np.abs(expected) < LEAST) & (np.abs(found) < LEAST)] = 0.0
         return np.asarray(errors)
 
+    def units(self, name: str, place: int) -> Array:
+        """Half a unit of the last printed digit of every pasted number; 0 for formulas and for what was
+        given. A number with few digits is one that ends in zeros where the others of its column do not."""
+        units = np.zeros(self.length)
+        if name not in self.reading.updated and not self.is_judged(name):
+            return units
+        cells = [self.table.cell(place, k) for k in range(self.length)]
+        pasted = [k for k, cell in enumerate(cells) if self.book.formula(cell) is None]
+        if name in self.reading.updated:
+            pasted = [k for k in pasted if k]
+        values = {k: self.book.number(cells[k]) for k in pasted}
+        digits = {k: _digits(value) for k, value in values.items() if math.isfinite(value) and value}
+        if not digits:
+            return units
+        usual = [int(np.median([pair[i] for pair in digits.values()])) for i in (0, 1)]
+        for k, (decimals, significant) in digits.items():
+            if decimals < usual[0] and significant < usual[1]:
+                magnitude = math.floor(math.log10(abs(values[k])))
+                decimals = min(usual[0], usual[1] - 1 - magnitude)
+            units[k] = 0.5 * 10.0**-decimals
+        return units
+
     def slack(self, name: str, place: int) -> Array:
         """How far, relatively, printed digits allow a pasted number to be from the right one."""
         rule, shift = rule_of(self.reading, name)
@@ -239,22 +261,13 @@ class _Judge:
         rate = rate_numbers(self.reading, self.length)
         values["learning_rate"] = rate if not shift else _before(rate)
         expected = expected_numbers(self.reading, self.numbers, name)
-        allowed = np.array(
-            [_unit(self.book.value(self.table.cell(place, k))) for k in range(self.length)]
-        )
+        allowed = self.units(name, place)
         with np.errstate(all="ignore"):
             for other in dict.fromkeys(references(rule)):
                 key = self.reading.keys.get(other)
                 if key is None or key.place is None:
                     continue
-                unit = np.array(
-                    [
-                        _unit(self.book.value(self.table.cell(key.place, k)))
-                        if self.book.formula(self.table.cell(key.place, k)) is None
-                        else 0.0
-                        for k in range(self.length)
-                    ]
-                )
+                unit = self.units(other, key.place)
                 unit = _before(unit) if shift else unit
                 moved = evaluate(rule, {**values, other: values[other] + unit})
                 back = evaluate(rule, {**values, other: values[other] - unit})
@@ -264,13 +277,11 @@ class _Judge:
             return np.asarray(allowed * 1.01 / np.maximum(np.abs(expected), 1e-300) + LIVE_TOLERANCE)
 
 
-def _unit(value: Any) -> float:
-    """Half a unit of the last printed digit of a number."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return 0.0
-    mantissa, _, exponent = repr(float(value)).partition("e")
-    digits = len(mantissa.partition(".")[2]) if not mantissa.endswith(".0") else 0
-    return float(0.5 * 10.0 ** (int(exponent or 0) - digits))
+def _digits(value: float) -> tuple[int, int]:
+    """How many decimals a number is printed with, and how many significant digits."""
+    mantissa, _, exponent = repr(value).partition("e")
+    decimals = len(mantissa.partition(".")[2].rstrip("0")) - int(exponent or 0)
+    return decimals, len(mantissa.replace(".", "").lstrip("-0").rstrip("0"))
 
 
 def _before(values: Array) -> Array:

@@ -61,7 +61,7 @@ def read_rate(text: str) -> bool:
 
     ``n`` and ``h`` (the η of the Symbol font) are too common to count in a header, but not here.
     """
-    words = re.sub(r"[=:→\-–]+$", "", plain(text))
+    words = re.sub(r"[=:→–]|-+>?$", "", plain(text))
     return bool(_RATE.fullmatch(words)) or words in ("n", "h", "a")
 
 

@@ -96,7 +96,7 @@ class Reading:
         rules: dict[str, Expression] = {}
         for quantity in self.program.quantities:
             if quantity.expression is not None:
-                parts = {
+                parts: dict[Expression, Expression] = {
                     Reference(name): rules[name]
                     for name in references(quantity.expression)
                     if name not in known and name in rules
@@ -240,6 +240,7 @@ class _Maker:
         self.notes: list[str] = []
         self.quantities: dict[Key, str] = {}
         self.typed: dict[str, float] = {}
+        self.losses: dict[str, list[int]] = {}  # columns that were found without a header
 
     def make(self) -> Reading:
         outputs = [Key(neuron.places[0]) for neuron in self.layers.neurons[-1]]
@@ -271,6 +272,8 @@ class _Maker:
         for place, label in table.labels.items():
             if label.kind in by_kind and self.reader.usual(place) is not None:
                 by_kind[label.kind].append(place)
+        if not by_kind["loss"] and not by_kind["total"]:
+            self.sort_losses(outputs, by_kind)
         labelled = {
             int(label.key): Key(place) for place, label in table.labels.items() if label.kind == "target"
         }
@@ -303,6 +306,8 @@ class _Maker:
             raise NotUnderstood("the targets of its outputs were not found")
         if len(set(complete)) < len(complete) and len(labelled) == len(outputs):
             complete = [labelled[number] for number in numbers]  # one loss reads the wrong target
+        if not factors:
+            factors, shares = self.loss_by_numbers(outputs, complete)
         common = Counter(factors).most_common(1)
         factor = common[0][0] if common else 0.5
         if not common:
@@ -311,6 +316,50 @@ class _Maker:
             )
         share = Counter(shares).most_common(1)[0][0] if shares else 1.0
         return _Loss(tuple(complete), factor, share)
+
+    def loss_by_numbers(
+        self, outputs: Sequence[Key], targets: Sequence[Source]
+    ) -> tuple[list[float | None], list[float]]:
+        """Factors and share of losses that were pasted as values."""
+        errors = []
+        for output, target in zip(outputs, targets, strict=True):
+            if isinstance(target, Key):
+                errors.append((self.column(target) - self.column(output)) ** 2)
+        if len(errors) < len(outputs):
+            return [], []
+        labels = self.reader.table.labels
+        factors: list[float | None] = []
+        for place, label in labels.items():
+            k = int(label.key) - 1 if label.kind == "loss" else len(errors)
+            if k < len(errors):
+                factors += [c for c in (0.5, 1.0) if _mostly(self.column(Key(place)), c * errors[k])]
+        for place, label in labels.items():
+            if label.kind != "total":
+                continue
+            for c in {c for c in factors if c is not None} or {0.5, 1.0}:
+                for share in (1.0, round(1 / len(errors), 9)):
+                    if _mostly(self.column(Key(place)), c * share * np.sum(errors, axis=0)):
+                        return [c], [share]
+        return factors, []
+
+    def column(self, key: Key) -> Array:
+        """The numbers of a key by iteration."""
+        table, book = self.reader.table, self.reader.book
+        if key.place is None:
+            assert key.cell is not None
+            return np.full(len(table.lines), book.number(key.cell))
+        return np.array([book.number(table.cell(key.place, k)) for k in range(len(table.lines))])
+
+    def sort_losses(self, outputs: Sequence[Key], by_kind: Mapping[str, list[int]]) -> None:
+        """Losses without a header: columns that are a loss of one output, or of all outputs."""
+        neurons = {p for layer in self.layers.neurons for n in layer for p in n.places}
+        for place in self.reader.table.places:
+            if place in neurons or place in self.parameters or place in self.reader.table.labels:
+                continue
+            hits = sum(self.loss_of(place, output, outputs) is not None for output in outputs)
+            if hits:
+                by_kind["loss" if hits == 1 and len(outputs) > 1 else "total"].append(place)
+        self.losses = {kind: list(places) for kind, places in by_kind.items()}
 
     def loss_of(
         self, place: int, output: Key, outputs: Sequence[Key]
@@ -456,9 +505,8 @@ class _Maker:
         taken = set(names.values())
         for sources, bias_names in zip(self.layers.biases, net.bias_names(network), strict=True):
             for source, name in zip(sources, dict.fromkeys(bias_names), strict=True):
-                own = name
-                if isinstance(source, Key) and source.place in self.parameters:
-                    own = self.parameters[source.place]
+                place = source.place if isinstance(source, Key) else None
+                own = name if place is None else self.parameters.get(place, name)
                 names[name] = own if own not in taken else f"{own}_"
                 taken.add(names[name])
         return _with_loss(_renamed(program, names), loss)
@@ -505,6 +553,7 @@ class _Maker:
         labelled = sorted(
             (int(label.key), place) for place, label in table.labels.items() if label.kind == "loss"
         )
+        labelled += enumerate(self.losses.get("loss", ()), 1)
         for position, (_, place) in enumerate(labelled):
             formula = self.reader.usual(place)
             owners = []
@@ -520,6 +569,8 @@ class _Maker:
         for place, label in table.labels.items():
             if label.kind == "total":
                 self.put(Key(place), program.loss)
+        for place in self.losses.get("total", ()):
+            self.put(Key(place), program.loss)
 
     def place_gradients(self, program: Program) -> None:
         trained = set(program.trained)
@@ -532,12 +583,48 @@ class _Maker:
                 label.of in ("", "e") or self.is_whole(label.key, label.of)
             ):
                 self.put(Key(place), gradient_name(label.key))
+        self.place_gradients_by_use(program)
+
+    def place_gradients_by_use(self, program: Program) -> None:
+        """Gradients without a header: what the update of a weight, and of no other, subtracts."""
+        found = {name: key.place for key, name in self.quantities.items()}
+        uses: dict[str, list[Key]] = {}
+        for name in program.trained:
+            place = found.get(new_name(name), found.get(name))
+            formula = self.reader.usual(place) if place is not None else None
+            if formula is None or gradient_name(name) in found:
+                continue
+            try:
+                keys = [key._replace(shift=0) for key in self.reader.keys(formula)]
+            except Unreadable:
+                continue
+            uses[name] = [
+                key
+                for key in keys
+                if key.place is not None
+                and key not in self.quantities
+                and key.place not in self.reader.constant
+                and self.reader.usual(key.place) is not None
+                and key.place not in self.reader.table.labels
+            ]
+        counts = Counter(key for keys in uses.values() for key in keys)
+        for name, keys in uses.items():
+            own = [key for key in keys if counts[key] == 1]
+            if len(own) == 1:
+                self.put(own[0], gradient_name(name))
 
     def is_whole(self, parameter: str, of: str) -> bool:
         """Whether ∂E1/∂w is all of ∂E/∂w: w is a weight of that output."""
         k = int(of[1:]) - 1
         rows = self.layers.weights[-1]
         return k < len(rows) and parameter in [self.parameters[key.place or 0] for key in rows[k]]
+
+
+def _mostly(a: Array, b: Array) -> bool:
+    """Whether most rows agree as far as a few printed digits go."""
+    known = ~np.isnan(a) & ~np.isnan(b)
+    close = np.abs(a - b)[known] <= 1e-3 * np.abs(b)[known] + 1e-4
+    return bool(known.any() and close.mean() > 0.6)
 
 
 def _nice(factor: float) -> float:
@@ -683,7 +770,29 @@ def find_rate(
             return labelled if cells or _updating_places(reader, parameters) else None
     if cells and cells.most_common(1)[0][1] >= numbers.total():
         return cells.most_common(1)[0][0]
-    return numbers.most_common(1)[0][0] if numbers else None
+    return numbers.most_common(1)[0][0] if numbers else _rate_by_numbers(reader, parameters, quantities)
+
+
+def _rate_by_numbers(
+    reader: Reader, parameters: Mapping[int, str], quantities: Mapping[Key, str]
+) -> float | None:
+    """The learning rate of pasted values: what the steps of most weights are of their gradients."""
+    table, book = reader.table, reader.book
+    places = {name: key.place for key, name in quantities.items()}
+    found = []
+    for place, name in parameters.items():
+        gradient = places.get(gradient_name(name))
+        for k in range(min(len(table.lines) - 1, 20)):
+            if gradient is not None and reader.usual(place) is None:
+                step = book.number(table.cell(place, k)) - book.number(table.cell(place, k + 1))
+                slope = book.number(table.cell(gradient, k))
+                if abs(slope) > 1e-4 and not math.isnan(step):
+                    found.append(step / slope)
+    if not found:
+        return None
+    middle = float(np.median(found))
+    digits = np.abs(np.array(found) - middle) < 0.02 * abs(middle)
+    return float(f"{middle:.2g}") if middle > 0 and digits.mean() > 0.6 else None
 
 
 def _updating_places(reader: Reader, parameters: Mapping[int, str]) -> list[int]:

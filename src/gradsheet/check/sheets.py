@@ -11,7 +11,7 @@ from pathlib import Path
 import openpyxl
 from openpyxl.worksheet.formula import ArrayFormula
 
-from gradsheet.check.formula import Cell, Tree, Unreadable, parse, pattern
+from gradsheet.check.formula import Cell, Reference, Tree, Unreadable, parse, pattern
 from gradsheet.engines import CellError, Value, ironcalc
 
 
@@ -125,7 +125,7 @@ def _as_typed(
 def _named_cell(text: str) -> Cell | None:
     try:
         tree = parse(f"={text}", Cell("", 0, 0))
-        return tree.at(Cell("", 0, 0)) if hasattr(tree, "row") else None
+        return tree.at(Cell("", 0, 0)) if isinstance(tree, Reference) else None
     except Unreadable:
         return None
 

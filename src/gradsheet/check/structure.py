@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice, pairwise, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,15 +117,15 @@ class Reader:
             label = self.table.labels.get(place)
             if label is not None and label.kind not in ("input", "target", "parameter", "rate"):
                 continue
-            if label is not None and label.kind == "parameter":
-                if not label.key.startswith("b") or label.key in gradients:
-                    continue
+            learns = label is not None and label.kind == "parameter"
+            if learns and label is not None and (label.key[0] != "b" or label.key in gradients):
+                continue
             cells = [self.table.cell(place, k) for k in range(len(self.table.lines))]
             numbers = np.array([self.book.number(cell) for cell in cells])
             numbers = numbers[~np.isnan(numbers)]
-            if len(numbers) and np.ptp(numbers) <= 1e-9 * np.abs(numbers).max():
-                if all(self._carried(cell) for cell in cells):
-                    kept.add(place)
+            same_number = len(numbers) and np.ptp(numbers) <= 1e-9 * np.abs(numbers).max()
+            if same_number and all(self._carried(cell) for cell in cells):
+                kept.add(place)
         return frozenset(kept)
 
     def _carried(self, cell: Cell) -> bool:
@@ -291,7 +292,7 @@ def find_parameters(reader: Reader) -> dict[int, str]:
 
 def find_neurons(reader: Reader, parameters: Iterable[int]) -> list[Neuron]:
     """All neurons of a table, in the order of their columns."""
-    return _NeuronFinder(reader, parameters).find()
+    return _NeuronFinder(reader, parameters).find() or _NumberFinder(reader, parameters).find()
 
 
 class _NeuronFinder:
@@ -423,6 +424,89 @@ class _NeuronFinder:
         ]
 
 
+class _NumberFinder:
+    """Finds the neurons of a table that was pasted as values: by the numbers, with the headers' help."""
+
+    MOST_ROWS = 12
+    MOST_TRIALS = 50_000
+
+    def __init__(self, reader: Reader, parameters: Iterable[int]) -> None:
+        table = reader.table
+        rows = range(min(len(table.lines), self.MOST_ROWS))
+        self.numbers = {
+            place: np.array([reader.book.number(table.cell(place, k)) for k in rows])
+            for place in table.places
+        }
+        labels = table.labels
+        self.weights = [p for p in parameters if labels[p].key.startswith("w")] if labels else []
+        self.weights.sort(key=lambda place: _natural(labels[place].key))
+        self.biases = [p for p in parameters if p in labels and p not in self.weights]
+        self.inputs = [p for p in labels if labels[p].kind == "input"]
+        self.forward = [p for p in labels if labels[p].kind == "forward"]
+        self.reader = reader
+
+    def find(self) -> list[Neuron]:
+        outputs: dict[int, tuple[int, str]] = {}
+        for place in self.forward:
+            for other in self.forward:
+                name = self.activation(place, other)
+                if name is not None:
+                    outputs.setdefault(place, (other, name))
+        taken = {other for other, _ in outputs.values()}
+        waiting = [place for place in self.forward if place not in taken]
+        neurons: list[Neuron] = []
+        sources, unused = list(self.inputs), list(self.weights)
+        while waiting and sources:
+            layer = []
+            for place in waiting:
+                neuron = self.sum(place, sources, unused)
+                if neuron is not None:
+                    neuron.place, neuron.activation = outputs.get(place, (None, None))
+                    layer.append(neuron)
+                    unused = [w for w in unused if Key(w) not in [key for key, _ in neuron.terms]]
+            if not layer:
+                break
+            neurons += layer
+            waiting = [p for p in waiting if p not in [neuron.sum_place for neuron in layer]]
+            sources = [neuron.places[0] for neuron in layer]
+        return neurons
+
+    def activation(self, place: int, other: int) -> str | None:
+        """The activation that makes the numbers of one column those of the other."""
+        if place == other:
+            return None
+        for name in ACTIVATIONS:
+            if name != "identity" and self.agree(
+                OPERATIONS[name].value(self.numbers[place]), self.numbers[other], 1
+            ):
+                return name
+        return None
+
+    def sum(self, place: int, sources: Sequence[int], weights: Sequence[int]) -> Neuron | None:
+        """The weights, and the bias if any, that make a column the weighted sum of the sources."""
+        trials = islice(permutations(weights, len(sources)), self.MOST_TRIALS)
+        ordered = sorted(trials, key=lambda chosen: chosen != tuple(sorted(chosen)))
+        for bias in (None, *self.biases):
+            for chosen in ordered:
+                total = 0.0 if bias is None else self.numbers[bias]
+                for weight, source in zip(chosen, sources, strict=True):
+                    total = total + self.numbers[weight] * self.numbers[source]
+                if self.agree(total, self.numbers[place], len(sources)):
+                    terms: list[tuple[Key, Source]] = [
+                        (Key(w), Key(s)) for w, s in zip(chosen, sources, strict=True)
+                    ]
+                    return Neuron(place, None, terms, [] if bias is None else [Key(bias)])
+        return None
+
+    def agree(self, a: Any, b: Any, terms: int) -> bool:
+        """Whether most rows agree as far as printed digits go (four, say, of numbers of order 1)."""
+        known = ~np.isnan(a) & ~np.isnan(b)
+        if not known.any():
+            return False
+        close = np.abs(a - b)[known] <= 2e-4 * (1 + terms)
+        return bool(close.mean() > 0.6)
+
+
 # ---------------------------------------------------------------- layers
 
 
@@ -546,7 +630,7 @@ def _in_order(reader: Reader, layer: list[Neuron]) -> list[Neuron]:
     ]
     if None in numbers or len(set(numbers)) < len(layer):
         return sorted(layer, key=lambda neuron: min(neuron.places))
-    return [neuron for _, neuron in sorted(zip(numbers, layer, strict=True), key=lambda pair: pair[0])]
+    return [layer[k] for k in np.argsort(np.array(numbers, dtype=int))]
 
 
 def _number(label: Label | None) -> int | None:
@@ -566,7 +650,7 @@ def _inputs(reader: Reader, layer: Sequence[Neuron]) -> list[Source]:
     best = sorted(uses, key=lambda source: (-uses[source], not labelled(source)))[:count]
     numbers = [_number(_label(reader, source)) for source in best]
     if all(map(labelled, best)) and None not in numbers and len(set(numbers)) == len(best):
-        return [source for _, source in sorted(zip(numbers, best, strict=True), key=lambda p: p[0])]
+        return [best[k] for k in np.argsort(np.array(numbers, dtype=int))]
     order = list(uses)
     return sorted(
         best, key=lambda s: (s.place is None, s) if isinstance(s, Key) else (True, order.index(s))
@@ -593,14 +677,14 @@ def _by_number(
     (h1 = w1·i1 + w2·i2) or input by input (h1 = w1·i1 + w3·i2), up or down."""
     names = {place: name for place, name in parameters.items() if name.startswith("w")}
     places = sorted(names, key=lambda place: _natural(names[place]))
-    if len(places) != sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)):
+    if len(places) != sum(a * b for a, b in pairwise(sizes)):
         return None
     best: tuple[int, dict[tuple[int, int, int], Key]] = (0, {})
     for order in (places, places[::-1]):
         for neuron_first in (True, False):
             assigned: dict[tuple[int, int, int], Key] = {}
             rest = iter(order)
-            for depth, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            for depth, (inputs, outputs) in enumerate(pairwise(sizes)):
                 outer, inner = (outputs, inputs) if neuron_first else (inputs, outputs)
                 for a in range(outer):
                     for b in range(inner):

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from openpyxl.utils import get_column_letter
+from openpyxl.utils import column_index_from_string, get_column_letter
 
-from gradsheet.check.formula import Cell
+from gradsheet.check.formula import Cell, pattern
 from gradsheet.check.labels import Label, read_label
 from gradsheet.check.sheets import Book, Sheet, texts
+from gradsheet.errors import InputError
 
 FEWEST_HEADERS = 4
 """A line with fewer words of the trade is no header line."""
@@ -76,16 +77,83 @@ class Table:
         return str(place + 1) if self.turned else get_column_letter(place + 1)
 
 
-def find_tables(book: Book, sheet: Sheet) -> list[Table]:
-    """All tables of a sheet whose headers speak of a network, from the top."""
-    upright = _tables(sheet, turned=False)
-    turned = _tables(sheet, turned=True)
+def find_tables(book: Book, sheet: Sheet, told: Mapping[str, str] | None = None) -> list[Table]:
+    """All tables of a sheet that speak of a network, from the top.
+
+    ``told`` gives columns by quantity, such as ``{"w3": "G"}``, and outdoes the headers. Where there are
+    no headers that can be read, the formulas themselves show where a table is.
+    """
+    given = _told(told or {})
     # A column of labels beside single numbers is a list of settings: a table has a network's weights
-    # and what is computed from them.
-    found = [table for table in upright if _computes(table)]
-    if not found:
-        found = [table for table in turned if _computes(table) and len(table.lines) > 1]
-    return found
+    # and what is computed from them. Of two readings, upright and turned, the one counts that explains
+    # more formulas.
+    upright, turned = (
+        [table for table in _tables(sheet, turned=turned) if given or _computes(table)]
+        for turned in (False, True)
+    )
+    turned = [table for table in turned if len(table.lines) > 1]
+    found = turned if _explained(turned) > _explained(upright) else upright
+    if given:
+        found = [replace(table, labels=_overruled(table, given)) for table in found]
+    return found or _by_formulas(sheet, given)
+
+
+def _explained(tables: Sequence[Table]) -> int:
+    """How many labelled cells of the second iteration hold numbers, of which formulas count double."""
+    total = 0
+    for table in tables:
+        for place in table.labels:
+            cell = table.cell(place, min(1, len(table.lines) - 1))
+            total += (cell.row, cell.column) in table.sheet.values
+            total += (cell.row, cell.column) in table.sheet.formulas
+    return total
+
+
+def _told(columns: Mapping[str, str]) -> dict[int, Label]:
+    given = {}
+    for name, letters in columns.items():
+        label = read_label(name)
+        if label is None:
+            raise InputError(
+                f"--map: {name!r} is not the name of a quantity; use names such as w3, h1, a_h1, t1, E1, dE/dw3"
+            )
+        given[column_index_from_string(letters) - 1] = label
+    return given
+
+
+def _overruled(table: Table, given: Mapping[int, Label]) -> dict[int, Label]:
+    kept = {place: label for place, label in table.labels.items() if label not in given.values()}
+    return {**kept, **{place: label for place, label in given.items() if place in table.places}}
+
+
+def _by_formulas(sheet: Sheet, given: Mapping[int, Label]) -> list[Table]:
+    """The largest block of rows that were filled down, where no headers tell what it is."""
+    by_column: dict[int, dict[int, str]] = defaultdict(dict)
+    for (row, column), text in sheet.formulas.items():
+        by_column[column][row] = pattern(text, sheet.cell(row, column))
+    spans: Counter[tuple[int, int]] = Counter()
+    for rows in by_column.values():
+        start = None
+        for row in sorted(rows):
+            if start is None or rows.get(row - 1) != rows[row]:
+                start = row
+            if rows.get(row + 1) != rows[row] and row > start:
+                spans[start, row] += 1
+    if not spans:
+        return []
+    (first, last), columns = max(spans.items(), key=lambda item: (item[1], item[0][1] - item[0][0]))
+    if columns < FEWEST_HEADERS and not given:
+        return []
+    if any((first - 1, column) in sheet.formulas for column in by_column):
+        first -= 1  # the updates are filled down from the second iteration on
+    lines = tuple(range(first, min(last + 1, first + LONGEST)))
+    headers = {
+        column: value
+        for (row, column), value in sheet.values.items()
+        if row == first - 1 and isinstance(value, str)
+    }
+    table = Table(sheet, max(first - 1, 0), lines, headers, {}, False)
+    return [replace(table, labels=_overruled(table, given))]
 
 
 def _computes(table: Table) -> bool:
