@@ -7,6 +7,7 @@ every other member is copied as it is. An XML parser says where those bytes are.
 
 from __future__ import annotations
 
+import math
 import os
 import posixpath
 import re
@@ -57,7 +58,7 @@ def annotate(source: Path, target: Path, verdict: Verdict) -> str:
     with replacing(target) as temporary:
         try:
             before = _content(source)
-            sheet, coloured = _write_copy(source, temporary, verdict)
+            sheet, coloured, wrong = _write_copy(source, temporary, verdict)
             _compare(source, before, _content(temporary))
         except (Unusual, WorkbookError, zipfile.BadZipFile, expat.ExpatError) as reason:
             _write_separate(source, target, temporary, verdict)
@@ -66,8 +67,8 @@ def annotate(source: Path, target: Path, verdict: Verdict) -> str:
                 f"no copy could be annotated safely ({reason})"
             )
     return (
-        f"{target}: a copy of {source.name} with {counted(coloured, 'wrong cell')} coloured and "
-        f"the new sheet {sheet!r}"
+        f"{target}: a copy of {source.name}; {coloured:,} of {counted(wrong, 'wrong cell')} coloured, "
+        f"all findings listed on the new sheet {sheet!r}"
     )
 
 
@@ -113,7 +114,7 @@ class _Entry(NamedTuple):
 
 
 _HEADERS = ("sheet", "cells", "quantity", "how many", "stands there", "belongs there", "error", "cause")
-_WIDTHS = (16, 18, 18, 10, 48, 48, 20, 60)
+_WIDTHS = (16, 18, 18, 12, 48, 48, 18, 48)
 
 
 def _entries(verdict: Verdict) -> list[list[_Entry]]:
@@ -144,6 +145,15 @@ def _entries(verdict: Verdict) -> list[list[_Entry]]:
     rows.append([])
     rows += [[_Entry(sentence, "line")] for sentence in (*verdict.effects, *verdict.notes)]
     return rows
+
+
+def _height(entries: list[_Entry]) -> int:
+    """The height of a row in points. LibreOffice does not fit it to wrapped text by itself."""
+    if not entries or entries[0].style == "title":
+        return 20
+    wrapped = zip(entries, _WIDTHS, strict=False)
+    lengths = [len(str(e.content)) / width for e, width in wrapped if e.style in ("link", "text")]
+    return min(409, 15 * math.ceil(1.2 * max(lengths, default=0) or 1))  # Excel allows no more
 
 
 class _Area(NamedTuple):
@@ -320,8 +330,11 @@ def _with(tag: bytes, **attributes: object) -> bytes:
 # ---------------------------------------------------------------- the copy
 
 
-def _write_copy(source: Path, target: Path, verdict: Verdict) -> tuple[str, int]:
-    """Write the annotated copy; return the name of the new sheet, and how many cells are coloured."""
+def _write_copy(source: Path, target: Path, verdict: Verdict) -> tuple[str, int, int]:
+    """Write the annotated copy.
+
+    Returns the name of the new sheet, how many cells are coloured, and how many are wrong.
+    """
     with zipfile.ZipFile(source) as package:
         if any(name.startswith("_xmlsignatures/") for name in package.namelist()):
             raise Unusual("it is signed, and any change would break the signature")
@@ -335,13 +348,14 @@ def _write_copy(source: Path, target: Path, verdict: Verdict) -> tuple[str, int]
         }
         styles = _Styles(_Part(package, _target(relations, "Type", "/styles")))
         parts = [book, relations, types, styles.part]
-        coloured = 0
+        coloured = wrong = 0
         for name, cells in _cells(verdict.findings).items():
             if name not in paths:
                 raise Unusual(f"it has no sheet {name!r}")
             colours = _Colours(cells, styles.coloured)
             parts.append(_Part(package, paths[name], colours))
             coloured += colours.count
+            wrong += sum(map(len, cells.values()))
 
         title = _unused((SHEET, *(f"{SHEET} {n}" for n in range(2, 1000))), paths)
         path = _unused((f"xl/worksheets/sheet{n}.xml" for n in count(1)), package.namelist())
@@ -350,7 +364,7 @@ def _write_copy(source: Path, target: Path, verdict: Verdict) -> tuple[str, int]
         styles.finish()
         changed = {part.name: part.edited() for part in parts}
         _copy(package, target, changed | {path: content})
-    return title, coloured
+    return title, coloured, wrong
 
 
 def _cells(findings: Iterable[Finding]) -> Mapping[str, Mapping[int, set[int]]]:
@@ -482,6 +496,7 @@ class _Styles:
         text = self._add("fonts", '<font><sz val="11"/><name val="Calibri"/></font>')
         wrap = '<alignment vertical="top" wrapText="1"/>'
         top = '<alignment vertical="top"/>'
+        middle = '<alignment horizontal="center" vertical="top"/>'
         # With quotePrefix, a text such as =A1 stays a text even when somebody edits it.
         self.own: Mapping[_Style, int] = {
             "title": self._format(title, 'quotePrefix="1"', ""),
@@ -489,7 +504,7 @@ class _Styles:
             "link": self._format(link, 'quotePrefix="1"', wrap),
             "text": self._format(text, 'quotePrefix="1"', wrap),
             "line": self._format(text, 'quotePrefix="1"', top),
-            "number": self._format(text, "", top),
+            "number": self._format(text, "", middle),
         }
 
     def _add(self, name: str, xml: str) -> int:
@@ -548,7 +563,7 @@ def _sheet_xml(verdict: Verdict, namespace: str, styles: _Styles) -> bytes:
                 cells += f'<c {cell} t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
             if entry.link:
                 links.append(f'<hyperlink ref="{place}" location={quoteattr(entry.link)}/>')
-        rows.append(f'<row r="{row}">{cells}</row>')
+        rows.append(f'<row r="{row}" ht="{_height(entries)}" customHeight="1">{cells}</row>')
     columns = "".join(
         f'<col min="{n}" max="{n}" width="{width}" customWidth="1"/>'
         for n, width in enumerate(_WIDTHS, 1)
@@ -556,7 +571,8 @@ def _sheet_xml(verdict: Verdict, namespace: str, styles: _Styles) -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
         f'<worksheet xmlns="{namespace}"><sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
-        f"<cols>{columns}</cols><sheetData>{''.join(rows)}</sheetData>"
+        f'<sheetFormatPr defaultRowHeight="15"/><cols>{columns}</cols>'
+        f"<sheetData>{''.join(rows)}</sheetData>"
         + (f"<hyperlinks>{''.join(links)}</hyperlinks>" if links else "")
         + '<pageSetup orientation="landscape" fitToHeight="0"/></worksheet>'
     ).encode()
@@ -590,7 +606,7 @@ def _write_separate(source: Path, target: Path, temporary: Path, verdict: Verdic
             "link": {"font_color": "#0563C1", "underline": 1, "text_wrap": True},
             "text": {"text_wrap": True},
             "line": {},
-            "number": {},
+            "number": {"align": "center"},
         }
         formats = {
             name: book.add_format(
@@ -604,6 +620,7 @@ def _write_separate(source: Path, target: Path, temporary: Path, verdict: Verdic
         for column, width in enumerate(_WIDTHS):
             sheet.set_column(column, column, width)
         for row, entries in enumerate(_entries(verdict)):
+            sheet.set_row(row, _height(entries))
             for column, (content, style, link) in enumerate(entries):
                 if isinstance(content, int):
                     sheet.write_number(row, column, content, formats[style])

@@ -41,7 +41,12 @@ def shown(name: str) -> str:
     """The name of a quantity in a report: ``dE/dw3``, ``new w3``."""
     if name.startswith("dE_d"):
         return "dE/d" + name.removeprefix("dE_d")
-    return name.replace("new_", "new ").replace("delta_", "δ_")
+    if name.startswith("delta_"):
+        return "dE/d" + name.removeprefix("delta_")
+    if name.startswith("slope_"):
+        total = name.removeprefix("slope_")
+        return f"da_{total}/d{total}"
+    return name.replace("new_", "new ")
 
 
 def explain(reading: Reading, name: str, formula: Formula) -> Explanation:
@@ -434,7 +439,7 @@ class _Search:
         if layer is None or layer + 1 >= len(program.network.layers):
             return None
         for left_out in program.of_role("delta"):
-            if left_out.layer == layer + 1:
+            if left_out.layer == layer + 1 and left_out.name.startswith("delta_"):
                 quantities = (
                     replace(q, expression=ZERO) if q.name == left_out.name else q
                     for q in program.quantities

@@ -22,7 +22,7 @@ from gradsheet.check.judge import (
     rate_numbers,
     rule_of,
 )
-from gradsheet.check.reading import Reading, new_name, readings
+from gradsheet.check.reading import Reading, is_backward, new_name, readings
 from gradsheet.check.sheets import Book, read
 from gradsheet.check.structure import Key, NotUnderstood, Reader
 from gradsheet.check.tables import Table, find_tables
@@ -123,6 +123,15 @@ def describe(judgement: Judgement) -> Understood:
     columns: dict[str, str] = {}
     for key, name in sorted(reading.quantities.items(), key=lambda item: _position(item[0])):
         columns.setdefault(_display(reading, name, columns), _place(reading, key))
+    for place, label in table.labels.items():
+        if (
+            label.kind in ("step", "rate")
+            and place in table.places
+            and place not in reading.reader.loose
+        ):
+            columns.setdefault("step" if label.kind == "step" else "learning rate", table.name(place))
+    if isinstance(reading.rate, Key) and reading.rate.place is not None:
+        columns.setdefault("learning rate", table.name(reading.rate.place))
     activations = dict.fromkeys(reading.layers.activations)
     return Understood(
         table.sheet.name,
@@ -273,7 +282,7 @@ def expected_formula(reading: Reading, name: str, k: int) -> str:
         place = reading.keys[new_name(name)].place
         assert place is not None
         return f"={reading.table.cell(place, max(k - 1, 0)).address}"
-    scale = reading.factor if name.startswith("dE_d") else 1.0
+    scale = reading.factor if is_backward(name) else 1.0
     if scale != 1.0:
         rule = scale * rule
 

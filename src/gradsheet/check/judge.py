@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves
-from gradsheet.check.reading import Reading, new_name
+from gradsheet.check.reading import Reading, is_backward, new_name
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import Array, Expression, evaluate, references
@@ -357,7 +357,7 @@ def expected_numbers(reading: Reading, found: Mapping[str, Array], name: str) ->
     values = shifted(found, shift)
     rate = rate_numbers(reading, len(reading.table.lines))
     values["learning_rate"] = _before(rate) if shift and _is_column(reading.rate) else rate
-    scale = reading.factor if name.startswith("dE_d") else 1.0
+    scale = reading.factor if is_backward(name) else 1.0
     if (name in reading.updated or name.startswith("new_")) and gradient_name(
         parameter
     ) not in reading.keys:

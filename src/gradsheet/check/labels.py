@@ -47,10 +47,14 @@ _RATE = re.compile(
 )
 _ETA = str.maketrans({"ƞ": "η", "ͷ": "η", "ɳ": "η", "ղ": "η", "ŋ": "η", "ἠ": "η", "ή": "η", "𝜼": "η"})
 
+_LATIN = str.maketrans(
+    "аеоірсхуһԝткмοι", "aeoipcxyhwtkmoi"
+)  # Cyrillic and Greek letters that look Latin
+
 
 def plain(text: str) -> str:
     """Lower case, without spaces, look-alikes unified; every partial sign is ``∂``."""
-    text = unicodedata.normalize("NFKC", text).translate(_ETA).casefold()
+    text = unicodedata.normalize("NFKC", text).translate(_ETA).casefold().translate(_LATIN)
     text = re.sub(r"[\u200b-\u200d\ufeff\s]+", "", text)
     text = re.sub(r"[∂δ𝛿𝜕ðə∆▲∇]", _PARTIAL, text)
     return text.replace("′", "'").replace("’", "'").replace("÷", "/").replace("^", "")

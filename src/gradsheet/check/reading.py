@@ -7,7 +7,7 @@ as the sheet names its weights and scaled as its loss is, so that a convention i
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,16 +29,18 @@ from gradsheet.check.structure import (
     arrange,
     find_neurons,
     find_parameters,
+    labelled_cells,
     same,
 )
 from gradsheet.check.tables import Table
-from gradsheet.compiler import Program, compile_network, gradient_name
+from gradsheet.compiler import Program, Quantity, compile_network, gradient_name
 from gradsheet.expression import (
     Array,
     Constant,
     Expression,
     Reference,
     add,
+    differentiate,
     divide,
     multiply,
     references,
@@ -170,7 +172,7 @@ class Reading:
 
     def expected(self, name: str) -> Array:
         """What belongs there."""
-        scale = self.factor if name.startswith("dE_d") else 1.0
+        scale = self.factor if is_backward(name) else 1.0
         return scale * np.broadcast_to(self.worlds[0][name], DRAWS)
 
 
@@ -193,7 +195,7 @@ class _Known(Mapping[Key, Array]):
         if world is None:
             seed = abs(hash((key.place, key.shift))) % 2**32
             return np.random.default_rng(seed).uniform(0.1, 0.9, DRAWS)
-        scale = self.reading.factor if name.startswith("dE_d") else 1.0
+        scale = self.reading.factor if is_backward(name) else 1.0
         return np.asarray(scale * world[name])
 
     def _is_rate(self, key: Key) -> bool:
@@ -261,7 +263,7 @@ class _Maker:
             _loss_words(loss, len(outputs)),
             notes=tuple(self.notes),
         )
-        return _scaled(reading)
+        return _with_helper_columns(_scaled(reading))
 
     # ------------------------------------------------------------ loss
 
@@ -297,6 +299,7 @@ class _Maker:
                     targets[k] = found[0] if targets[k] is None else targets[k]
                     if not by_kind["loss"]:
                         factors.append(found[1])
+        labelled = labelled or labelled_cells(self.reader, "target")
         numbers = sorted(labelled)
         for k in range(len(outputs)):
             if targets[k] is None and len(labelled) == len(outputs):
@@ -509,7 +512,7 @@ class _Maker:
                 own = name if place is None else self.parameters.get(place, name)
                 names[name] = own if own not in taken else f"{own}_"
                 taken.add(names[name])
-        return _with_loss(_renamed(program, names), loss)
+        return _with_helpers(_with_loss(_renamed(program, names), loss), loss)
 
     def is_trained(self, source: Source) -> bool:
         return (
@@ -692,6 +695,107 @@ def _with_loss(program: Program, loss: _Loss) -> Program:
     return replace(program, quantities=quantities)
 
 
+def slope_name(total: str) -> str:
+    """The name of the slope of an activation, ∂a_h1/∂h1 for ``h1``."""
+    return f"slope_{total}"
+
+
+def _with_helpers(program: Program, loss: _Loss) -> Program:
+    """The program with what sheets often show on the way: ∂E/∂a and ∂a/∂(sum) of every neuron."""
+    helpers: list[Quantity] = []
+    network = program.network
+    names = [
+        [net.sum_name(network, layer, k + 1) for k in range(spec.neurons)]
+        for layer, spec in enumerate(network.layers)
+    ]
+    weights = iter(q.name for q in program.of_role("parameter") if q.name[0] != "b")
+    by_layer = [
+        [[next(weights) for _ in range(s.fan_in)] for _ in range(s.neurons)] for s in network.layers
+    ]
+    for layer, spec in enumerate(network.layers):
+        for k, total in enumerate(names[layer], 1):
+            output = net.activation_name(network, layer, k)
+            if output == total:
+                continue
+            formula = program[output].expression
+            assert formula is not None
+            slope = differentiate(formula, total, Reference(output))
+            if layer + 1 < len(network.layers):
+                behind = zip(names[layer + 1], by_layer[layer + 1], strict=True)
+                flow = add(*(Reference(f"delta_{n}") * Reference(row[k - 1]) for n, row in behind))
+            elif loss.factor is not None:
+                difference = Reference(output) - Reference(net.target_name(k))
+                flow = multiply(Constant(_nice(2 * loss.factor * loss.share)), difference)
+            else:
+                continue
+            helpers.append(Quantity(gradient_name(output), "delta", flow, layer=layer))
+            helpers.append(Quantity(slope_name(total), "delta", slope, layer=layer))
+    return replace(program, quantities=(*program.quantities, *helpers))
+
+
+def is_backward(name: str) -> bool:
+    """Whether a quantity is a derivative of the loss, so that a constant factor is a convention."""
+    return name.startswith(("dE_d", "delta_"))
+
+
+def _with_helper_columns(reading: Reading) -> Reading:
+    """Find out which columns without a known header hold δ and other parts of the chain rule.
+
+    A column is one where it computes it; or where everything that is wrong and reads the column would be
+    right if it did: then the mistake lies in that column, and not in those that read it.
+    """
+    while True:
+        found = _next_helper(reading)
+        if found is None:
+            return reading
+        key, name = found
+        reading = replace(reading, quantities={**reading.quantities, key: name})
+
+
+def _next_helper(reading: Reading) -> tuple[Key, str] | None:
+    reader = reading.reader
+    placed = set(reading.quantities.values())
+    candidates = [q.name for q in reading.program.of_role("delta") if q.name not in placed]
+    unknown: dict[int, Formula] = {}
+    for place in reader.table.places:
+        label = reader.table.labels.get(place)
+        formula = reader.usual(place)
+        known = Key(place) in reading.quantities or place in reader.constant
+        if formula is not None and not known and (label is None or label.kind == "slope"):
+            unknown[place] = formula
+    for place, formula in unknown.items():
+        try:
+            values = reading.found(formula)
+        except Unreadable:
+            continue
+        for name in candidates:
+            if same(values, reading.expected(name)):
+                return Key(place), name
+    for place in unknown:
+        readers = [
+            (reading.quantities[key], formula)
+            for key in reading.quantities
+            if key.place is not None
+            and key.place not in reader.constant
+            and place in reader.behind(key.place)
+            and (formula := reader.usual(key.place)) is not None
+        ]
+        for name in candidates if readers else ():
+            healed = ChainMap({Key(place): reading.expected(name)}, reading.known)
+            if all(_is_right(reading, healed, *item) for item in readers) and not all(
+                _is_right(reading, reading.known, *item) for item in readers
+            ):
+                return Key(place), name
+    return None
+
+
+def _is_right(reading: Reading, known: Mapping[Key, Any], name: str, formula: Formula) -> bool:
+    try:
+        return same(reading.reader.value(formula, known), reading.expected(name))
+    except Unreadable:
+        return False
+
+
 def _loss_words(loss: _Loss, outputs: int) -> str:
     if loss.factor is None:
         words = "binary cross-entropy"
@@ -806,7 +910,9 @@ def _is_setting(reader: Reader, key: Key) -> bool:
     if key.place is None:
         return True
     label = reader.table.labels.get(key.place)
-    return label is not None and label.kind == "rate"
+    if label is None:
+        return reader.usual(key.place) is None or key.place in reader.constant
+    return label.kind == "rate"
 
 
 def _typed_rate(reader: Reader, formula: Formula, keys: Iterable[Key]) -> float | None:
@@ -833,7 +939,7 @@ def labelled_rate(reader: Reader) -> Key | None:
             continue
         for down, right in ((0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (0, 4)):
             cell = sheet.cell(row + down, column + right)
-            if not math.isnan(reader.book.number(cell)) and reader.table.locate(cell) is None:
+            if not math.isnan(reader.book.number(cell)) and reader.key(cell, 0).place is None:
                 distance = abs(cell.row - reader.table.lines[0]) if not reader.table.turned else 0
                 found.append((distance, right + down, cell))
                 break

@@ -107,9 +107,13 @@ def _facts(table: Understood) -> list[tuple[str, str]]:
         "activation": table.activation,
         "loss": table.loss,
         "learning rate": value,
-        "columns": " · ".join(_runs(list(table.columns.items()))),
     }
-    return [(name, plain(fact)) for name, fact in facts.items() if fact]
+    pairs = (plain(run).replace(" ", _TIED) for run in _runs(list(table.columns.items())))
+    found = [(name, plain(fact)) for name, fact in facts.items() if fact]
+    return [*found, ("columns", ", ".join(pairs))]
+
+
+_TIED = "\N{NO-BREAK SPACE}"
 
 
 def _heading(table: Understood) -> str:
@@ -151,7 +155,7 @@ def _after(name: str, column: str) -> tuple[str, str] | None:
 def to_text(verdict: Verdict, width: int | None = None) -> str:
     """The verdict for a terminal of ``width`` columns (by default as wide as the terminal is)."""
     width = max(40, width or min(110, shutil.get_terminal_size().columns))
-    return "\n".join(_text_lines(verdict, width)) + "\n"
+    return "\n".join(_text_lines(verdict, width))
 
 
 def _text_lines(verdict: Verdict, width: int) -> Iterator[str]:
@@ -204,12 +208,11 @@ def _wrapped(text: str, width: int, head: str) -> Iterator[str]:
         yield head + line
     else:
         indent = " " * len(head)
-        yield from textwrap.wrap(text, width, initial_indent=head, subsequent_indent=indent) or [
-            head.rstrip()
-        ]
+        lines = textwrap.wrap(text, width, initial_indent=head, subsequent_indent=indent)
+        yield from (line.replace(_TIED, " ") for line in lines)
 
 
-_COLUMNS = ("file", "verdict", "mistakes", "wrong cells", "what")
+_COLUMNS = ("file", "verdict", "findings", "wrong cells", "what")
 
 
 def class_table(verdicts: Sequence[Verdict]) -> str:
@@ -222,7 +225,7 @@ def class_table(verdicts: Sequence[Verdict]) -> str:
         words = textwrap.shorten(words, 60, placeholder=" …")
         lines.append(f"{file:<{widths[0]}}  {outcome:<{widths[1]}}  {numbers}  {words}".rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join((*lines, "", _totals(verdicts))) + "\n"
+    return "\n".join((*lines, "", _totals(verdicts)))
 
 
 def _class_row(verdict: Verdict) -> tuple[str, ...]:
@@ -244,7 +247,7 @@ def _totals(verdicts: Sequence[Verdict]) -> str:
 _CSV_COLUMNS = (
     "file",
     "verdict",
-    "mistakes",
+    "findings",
     "wrong cells",
     "sheets understood",
     "networks",
@@ -298,29 +301,30 @@ _COLOURS: Mapping[Outcome, str] = {
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1e; --paper: #ffffff; --soft: #f3f4f6; --line: #d4d6da;
   --dim: #5a5d63; --good: #1a6b34; --bad: #b3261e; --open: #7a5600; --mark: #ffd9d3; --fix: #c9f0d3; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ececee; --paper: #17181a; --soft: #232528;
-  --line: #43464c; --dim: #a9adb5; --good: #7fd79a; --bad: #ff9d93; --open: #f0c060; --mark: #6b2620;
-  --fix: #1d5230; } }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #ececee; --paper: #17181a;
+  --soft: #232528; --line: #43464c; --dim: #a9adb5; --good: #7fd79a; --bad: #ff9d93; --open: #f0c060;
+  --mark: #6b2620; --fix: #1d5230; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.3rem; margin: 0; }
-h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
-h1, h2, h3, td, dd, p { overflow-wrap: anywhere; } p { margin: .3rem 0; }
+h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; } h4 { font-size: 1rem; margin: .8rem 0 .4rem; }
+h1, h2, h4, td, dd, p { overflow-wrap: anywhere; } p { margin: .3rem 0; }
 section { border-top: 2px solid var(--line); margin-top: 2rem; padding-top: 1.2rem; }
-table { border-collapse: collapse; width: 100%; font-size: .95rem; }
+table { border-collapse: collapse; width: 100%; margin-top: 1.2rem; font-size: .95rem; }
+td:first-child { min-width: 9rem; } td:nth-child(2) { white-space: nowrap; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; white-space: nowrap; } .number { text-align: right; }
 article { background: var(--soft); border-left: 4px solid var(--bad); padding: .7rem 1rem;
   margin: .8rem 0; break-inside: avoid; }
-article h4 { margin: 0 0 .4rem; font-size: 1rem; } h4 span { font-weight: 400; }
+article h4 { margin-top: 0; } h4 span { font-weight: 400; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: 0; }
 dt { color: var(--dim); } dd { margin: 0; }
 code { font: .92em/1.5 ui-monospace, monospace; }
 mark { color: inherit; background: var(--mark); border-radius: 3px; }
 mark.fix { background: var(--fix); }
 .good, .bad, .open { font-weight: 700; } .good { color: var(--good); } .bad { color: var(--bad); }
-.open { color: var(--open); } .dim, footer { color: var(--dim); } a { color: inherit; }
+.open { color: var(--open); } footer { margin-top: 2rem; color: var(--dim); } a { color: inherit; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } mark { font-weight: 700;
   text-decoration: underline; } }
@@ -329,12 +333,12 @@ mark.fix { background: var(--fix); }
 
 def to_html(verdicts: Sequence[Verdict]) -> str:
     """One page for all files, complete in itself: no scripts, nothing is fetched."""
-    title = f"Check of {plain(verdicts[0].file) if len(verdicts) == 1 else _totals(verdicts)}"
-    body = [f"<h1>{_escaped(title)}</h1>"]
-    if len(verdicts) > 1:
-        body += _class_html(verdicts)
+    several = len(verdicts) != 1
+    title = f"Check of {_totals(verdicts) if several else verdicts[0].file}"
+    body = [f"<h1>{_escaped(title)}</h1>", *(_class_html(verdicts) if several else ())]
     for number, verdict in enumerate(verdicts, 1):
-        body += [f'<section id="file-{number}">', *_file_html(verdict), "</section>"]
+        heading = [f"<h2>{_escaped(verdict.file)}</h2>"] if several else []
+        body += [f'<section id="file-{number}">', *heading, *_file_html(verdict), "</section>"]
     return "\n".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -365,7 +369,6 @@ def _class_html(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _file_html(verdict: Verdict) -> Iterator[str]:
-    yield f"<h2>{_escaped(verdict.file)}</h2>"
     yield f'<p class="{_COLOURS[verdict.outcome]}">{html.escape(conclusion(verdict))}</p>'
     if verdict.findings:
         yield "<h3>What is wrong</h3>"
@@ -378,7 +381,7 @@ def _file_html(verdict: Verdict) -> Iterator[str]:
     if verdict.understood:
         yield "<h3>What was understood</h3>"
     for table in verdict.understood:
-        yield f"<p>{html.escape(_heading(table))}</p>\n<dl>"
+        yield f"<h4>{html.escape(_heading(table))}</h4>\n<dl>"
         facts = _facts(table) + [("note", plain(note)) for note in table.notes]
         yield from (f"<dt>{name}</dt><dd>{html.escape(fact)}</dd>" for name, fact in facts)
         yield "</dl>"

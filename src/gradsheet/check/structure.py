@@ -32,7 +32,7 @@ from gradsheet.check.formula import (
     subtrees,
     with_part,
 )
-from gradsheet.check.labels import Label
+from gradsheet.check.labels import Label, read_label
 from gradsheet.check.sheets import Book
 from gradsheet.check.tables import Table
 from gradsheet.expression import OPERATIONS, Array
@@ -103,10 +103,23 @@ class Reader:
         """What ``cell`` means to a formula of ``iteration``."""
         cell = self.aliases.get(cell, cell)
         found = self.table.locate(cell)
-        if found is None:
+        if found is None or found[0] in self.loose:
             return Key(None, 0, cell)
         place, other = found
         return Key(place, 0 if place in self.constant else other - iteration)
+
+    @cached_property
+    def loose(self) -> frozenset[int]:
+        """Places that are no part of the table: a single number beside it, such as a learning rate."""
+        kept = set()
+        for place in self.table.places:
+            cells = [self.table.cell(place, k) for k in range(len(self.table.lines))]
+            filled = [cell for cell in cells if self.book.value(cell) is not None]
+            typed = not any(self.book.formula(cell) for cell in filled)
+            label = self.table.labels.get(place)
+            if (label is None or label.kind == "rate") and typed and len(filled) == 1:
+                kept.add(place)
+        return frozenset(kept)
 
     @cached_property
     def constant(self) -> frozenset[int]:
@@ -261,6 +274,22 @@ class Neuron:
 _Z = np.array([-2.3, -1.1, -0.4, 0.3, 0.9, 2.1])
 _DUMMY = Reference("\0", 0, 0, True, True)  # stands for a sum that was cut out of a formula
 _DUMMY_KEY = Key(None, 0, Cell("\0", 0, 0))
+
+
+def labelled_cells(reader: Reader, kind: str) -> dict[int, Key]:
+    """Numbers outside the table with a label of a kind to the left or above: their keys by number."""
+    found: dict[int, Key] = {}
+    for (row, column), text in sorted(reader.table.sheet.values.items()):
+        label = read_label(text) if isinstance(text, str) and len(text) <= 60 else None
+        if label is None or label.kind != kind or not label.key.isdigit():
+            continue
+        for down, right in ((0, 1), (1, 0)):
+            cell = reader.table.sheet.cell(row + down, column + right)
+            key = reader.key(cell, 0)
+            if key.place is None and not math.isnan(reader.book.number(cell)):
+                found.setdefault(int(label.key), key)
+                break
+    return dict(sorted(found.items()))
 
 
 def known_activation(values: Any) -> str | None:
@@ -433,69 +462,68 @@ class _NumberFinder:
     def __init__(self, reader: Reader, parameters: Iterable[int]) -> None:
         table = reader.table
         rows = range(min(len(table.lines), self.MOST_ROWS))
-        self.numbers = {
-            place: np.array([reader.book.number(table.cell(place, k)) for k in rows])
-            for place in table.places
-        }
         labels = table.labels
-        self.weights = [p for p in parameters if labels[p].key.startswith("w")] if labels else []
-        self.weights.sort(key=lambda place: _natural(labels[place].key))
-        self.biases = [p for p in parameters if p in labels and p not in self.weights]
-        self.inputs = [p for p in labels if labels[p].kind == "input"]
-        self.forward = [p for p in labels if labels[p].kind == "forward"]
-        self.reader = reader
+        self.weights = [Key(p) for p in parameters if p in labels and labels[p].key.startswith("w")]
+        self.weights.sort(key=lambda key: _natural(labels[key.place or 0].key))
+        self.biases = [Key(p) for p in parameters if p in labels and Key(p) not in self.weights]
+        self.inputs = [Key(p) for p in labels if labels[p].kind == "input"]
+        self.inputs = self.inputs or list(labelled_cells(reader, "input").values())
+        self.forward = [Key(p) for p in labels if labels[p].kind == "forward"]
+        self.numbers: dict[Key, Array] = {}
+        for key in (*self.weights, *self.biases, *self.inputs, *self.forward):
+            cells = (key.cell if key.place is None else table.cell(key.place, k) for k in rows)
+            self.numbers[key] = np.array([reader.book.number(cell) for cell in cells if cell])
 
     def find(self) -> list[Neuron]:
-        outputs: dict[int, tuple[int, str]] = {}
-        for place in self.forward:
+        outputs: dict[Key, tuple[Key, str]] = {}
+        for key in self.forward:
             for other in self.forward:
-                name = self.activation(place, other)
+                name = self.activation(key, other)
                 if name is not None:
-                    outputs.setdefault(place, (other, name))
+                    outputs.setdefault(key, (other, name))
         taken = {other for other, _ in outputs.values()}
-        waiting = [place for place in self.forward if place not in taken]
+        waiting = [key for key in self.forward if key not in taken]
         neurons: list[Neuron] = []
         sources, unused = list(self.inputs), list(self.weights)
         while waiting and sources:
-            layer = []
-            for place in waiting:
-                neuron = self.sum(place, sources, unused)
+            layer: dict[Key, Neuron] = {}
+            for key in waiting:
+                neuron = self.sum(key, sources, unused)
                 if neuron is not None:
-                    neuron.place, neuron.activation = outputs.get(place, (None, None))
-                    layer.append(neuron)
-                    unused = [w for w in unused if Key(w) not in [key for key, _ in neuron.terms]]
+                    if key in outputs:
+                        neuron.place, neuron.activation = outputs[key][0].place, outputs[key][1]
+                    layer[key] = neuron
+                    unused = [w for w in unused if w not in [weight for weight, _ in neuron.terms]]
             if not layer:
                 break
-            neurons += layer
-            waiting = [p for p in waiting if p not in [neuron.sum_place for neuron in layer]]
-            sources = [neuron.places[0] for neuron in layer]
+            neurons += layer.values()
+            waiting = [key for key in waiting if key not in layer]
+            sources = [Key(neuron.places[0]) for neuron in layer.values()]
         return neurons
 
-    def activation(self, place: int, other: int) -> str | None:
+    def activation(self, key: Key, other: Key) -> str | None:
         """The activation that makes the numbers of one column those of the other."""
-        if place == other:
+        if key == other:
             return None
         for name in ACTIVATIONS:
-            if name != "identity" and self.agree(
-                OPERATIONS[name].value(self.numbers[place]), self.numbers[other], 1
-            ):
-                return name
+            if name != "identity":
+                values = OPERATIONS[name].value(self.numbers[key])
+                if self.agree(values, self.numbers[other], 1):
+                    return name
         return None
 
-    def sum(self, place: int, sources: Sequence[int], weights: Sequence[int]) -> Neuron | None:
+    def sum(self, key: Key, sources: Sequence[Key], weights: Sequence[Key]) -> Neuron | None:
         """The weights, and the bias if any, that make a column the weighted sum of the sources."""
-        trials = islice(permutations(weights, len(sources)), self.MOST_TRIALS)
-        ordered = sorted(trials, key=lambda chosen: chosen != tuple(sorted(chosen)))
+        trials = list(islice(permutations(weights, len(sources)), self.MOST_TRIALS))
+        trials.sort(key=lambda chosen: list(chosen) != [w for w in weights if w in chosen])
         for bias in (None, *self.biases):
-            for chosen in ordered:
+            for chosen in trials:
                 total = 0.0 if bias is None else self.numbers[bias]
                 for weight, source in zip(chosen, sources, strict=True):
                     total = total + self.numbers[weight] * self.numbers[source]
-                if self.agree(total, self.numbers[place], len(sources)):
-                    terms: list[tuple[Key, Source]] = [
-                        (Key(w), Key(s)) for w, s in zip(chosen, sources, strict=True)
-                    ]
-                    return Neuron(place, None, terms, [] if bias is None else [Key(bias)])
+                if self.agree(total, self.numbers[key], len(sources)):
+                    terms: list[tuple[Key, Source]] = list(zip(chosen, sources, strict=True))
+                    return Neuron(key.place, None, terms, [] if bias is None else [bias])
         return None
 
     def agree(self, a: Any, b: Any, terms: int) -> bool:

@@ -91,7 +91,6 @@ def find_tables(book: Book, sheet: Sheet, told: Mapping[str, str] | None = None)
         [table for table in _tables(sheet, turned=turned) if given or _computes(table)]
         for turned in (False, True)
     )
-    turned = [table for table in turned if len(table.lines) > 1]
     found = turned if _explained(turned) > _explained(upright) else upright
     if given:
         found = [replace(table, labels=_overruled(table, given)) for table in found]
@@ -164,7 +163,9 @@ def _computes(table: Table) -> bool:
         for iteration in range(min(2, len(table.lines)))
     )
     computed = kinds["forward"] + kinds["gradient"] + kinds["loss"] + kinds["total"] + kinds["slope"]
-    return kinds["parameter"] >= 1 and computed >= 1 and (has_formula or len(table.lines) > 1)
+    if not has_formula and (len(table.lines) == 1 or table.turned):  # or it is a list of settings
+        return kinds["parameter"] >= 2 and kinds["forward"] >= 2 and kinds["gradient"] >= 2
+    return kinds["parameter"] >= 1 and computed >= 1
 
 
 def _tables(sheet: Sheet, *, turned: bool) -> list[Table]:
