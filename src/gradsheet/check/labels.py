@@ -117,7 +117,8 @@ def _read(words: str) -> Label | None:
         return Label("rate", "")
     if match := re.fullmatch(
         r"((?:a|out|act|activation|sigmoid|sig|σ|net|in|sum|z|h|o|s|y|ŷ|yhat|pred|hidden|output|relu|tanh)"
-        r"[_(]*(?:h|o|z|y|net|hidden|out|output)?_?\d*(?:[_,]\d+)?\)?(?:out|act|in|net)?)",
+        r"[_(]*(?:h|o|z|y|net|hidden|out|output)?_?\d+(?:[_,]\d+)?\)?(?:out|act|in|net)?"
+        r"|yhat|ŷ|pred(?:iction)?|output|net|sum|sigmoid|activation)",
         words,
     ):
         return Label("forward", re.sub(r"[^a-z0-9σ]", "", match[1]))

@@ -7,7 +7,7 @@ as the sheet names its weights and scaled as its loss is, so that a convention i
 from __future__ import annotations
 
 import math
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -179,13 +179,18 @@ class Reading:
 class _Known(Mapping[Key, Array]):
     """Values by key; a quantity of a far iteration has a value of its own, unlike any other."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, others: Mapping[Key, Array] | None = None) -> None:
         self.reading = reading
+        self.others = others or {}
 
     def __contains__(self, key: object) -> bool:
+        if key in self.others:
+            return True
         return isinstance(key, Key) and (self._is_rate(key) or self.reading.name_of(key) is not None)
 
     def __getitem__(self, key: Key) -> Array:
+        if key in self.others:
+            return self.others[key]
         if self._is_rate(key):
             return self.reading.rate_draws
         name = self.reading.name_of(key)
@@ -712,7 +717,7 @@ def _with_helpers(program: Program, loss: _Loss) -> Program:
     by_layer = [
         [[next(weights) for _ in range(s.fan_in)] for _ in range(s.neurons)] for s in network.layers
     ]
-    for layer, spec in enumerate(network.layers):
+    for layer in range(len(network.layers)):
         for k, total in enumerate(names[layer], 1):
             output = net.activation_name(network, layer, k)
             if output == total:
@@ -781,7 +786,7 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
             and (formula := reader.usual(key.place)) is not None
         ]
         for name in candidates if readers else ():
-            healed = ChainMap({Key(place): reading.expected(name)}, reading.known)
+            healed = _Known(reading, {Key(place): reading.expected(name)})
             if all(_is_right(reading, healed, *item) for item in readers) and not all(
                 _is_right(reading, reading.known, *item) for item in readers
             ):

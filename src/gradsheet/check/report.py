@@ -59,7 +59,7 @@ def error_size(error: float | None) -> str:
     if math.isinf(error):
         return "without bound (0 belongs there)"
     percent = 100 * error
-    if percent >= 100:
+    if percent >= 10:
         return f"up to {percent:,.0f} %" if percent < 1e9 else f"up to {percent:.1e} %"
     return f"up to {percent:.2g} %"
 

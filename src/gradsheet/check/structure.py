@@ -114,10 +114,11 @@ class Reader:
         kept = set()
         for place in self.table.places:
             cells = [self.table.cell(place, k) for k in range(len(self.table.lines))]
-            filled = [cell for cell in cells if self.book.value(cell) is not None]
-            typed = not any(self.book.formula(cell) for cell in filled)
+            filled = [cell for cell in cells if not math.isnan(self.book.number(cell))]
+            typed = not any(self.book.formula(cell) for cell in cells)
             label = self.table.labels.get(place)
-            if (label is None or label.kind == "rate") and typed and len(filled) == 1:
+            beside = label is None or (label.kind == "rate" and len(cells) > 1)
+            if beside and typed and len(filled) == 1:
                 kept.add(place)
         return frozenset(kept)
 
