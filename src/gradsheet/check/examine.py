@@ -23,7 +23,7 @@ from gradsheet.check.judge import (
     rule_of,
 )
 from gradsheet.check.reading import Reading, is_backward, new_name, readings
-from gradsheet.check.sheets import Book, read
+from gradsheet.check.sheets import Book, Sheet, read
 from gradsheet.check.structure import Key, NotUnderstood, Reader
 from gradsheet.check.tables import Table, find_tables
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
@@ -50,12 +50,9 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
     for current in book.sheets.values():
         if sheet is not None and current.name.casefold() != sheet.casefold():
             continue
-        for table in find_tables(book, current, columns):
-            try:
-                judgement = best(Reader(book, table))
-            except NotUnderstood as error:
-                reasons.append(f"{current.name}, headers in {_line(table)}: {error}")
-                continue
+        judgements, why = _understood(book, current, columns)
+        reasons += why
+        for judgement in judgements:
             understood.append(describe(judgement))
             own = list(_findings(judgement))
             findings += own
@@ -76,6 +73,27 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
         notes,
         reason,
     )
+
+
+def _understood(
+    book: Book, sheet: Sheet, columns: Mapping[str, str] | None
+) -> tuple[list[Judgement], list[str]]:
+    """The judgements of a sheet's tables, and why others were not understood.
+
+    Of several ways to find tables in the sheet the first counts that leads to one that is understood.
+    """
+    first: list[str] | None = None
+    for tables in find_tables(book, sheet, columns):
+        judgements, reasons = [], []
+        for table in tables:
+            try:
+                judgements.append(best(Reader(book, table)))
+            except NotUnderstood as error:
+                reasons.append(f"{sheet.name}, headers in {_line(table)}: {error}")
+        if judgements:
+            return judgements, reasons
+        first = reasons if first is None else first
+    return [], first or []
 
 
 def best(reader: Reader) -> Judgement:
@@ -193,10 +211,13 @@ def _learning_rate(reading: Reading) -> LearningRate:
     value = None if math.isnan(values[0]) else float(values[0])
     if isinstance(rate, float):
         return LearningRate(None, value)
+    cell = rate.cell
     if rate.place is not None:
-        return LearningRate(reading.table.name(rate.place), value)
-    assert rate.cell is not None
-    return LearningRate(_address(reading, rate.cell), value)
+        if np.isfinite(values).sum() > 1:
+            return LearningRate(reading.table.name(rate.place), value)
+        cell = reading.table.cell(rate.place, int(np.isfinite(values).argmax()))
+    assert cell is not None
+    return LearningRate(_address(reading, cell), value)
 
 
 # ---------------------------------------------------------------- findings

@@ -178,7 +178,7 @@ class _Judge:
                     key = self.reader.key(cell, formula.iteration)
                     tree = self.book.tree(cell)
                     if self.reading.name_of(key) is not None or tree is None:
-                        parts.append(key if key.place is not None else None)
+                        parts.append(key)
                     else:
                         parts.append(self.signature(Formula(tree, cell, formula.iteration)))
             self.signatures[formula.home] = tuple(parts)

@@ -7,6 +7,7 @@ as the sheet names its weights and scaled as its loss is, so that a convention i
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -141,7 +142,7 @@ class Reading:
             rate = self.rate_draws
             after = {}
             for name in program.trained:
-                after[name] = full[name] - rate * full[gradient_name(name)]
+                after[name] = full[name] - rate * self.factor * full[gradient_name(name)]
                 full[new_name(name)] = after[name]
             worlds[shift] = full
             fresh = {name: value for name, value in data().items() if name not in constant}
@@ -230,11 +231,13 @@ def readings(reader: Reader) -> list[Reading]:
 @dataclass(frozen=True)
 class _Loss:
     """What was found out about the loss: the target of every output, the factor c of each c·(t − a)²
-    (None for the cross-entropy), and what the total multiplies their sum with."""
+    (None for the cross-entropy), and what the total multiplies their sum with. ``guessed`` where no
+    column of the loss told the factor."""
 
     targets: tuple[Source, ...]
     factor: float | None
     share: float
+    guessed: bool = False
 
 
 class _Maker:
@@ -249,9 +252,16 @@ class _Maker:
         self.typed: dict[str, float] = {}
         self.losses: dict[str, list[int]] = {}  # columns that were found without a header
 
-    def make(self) -> Reading:
+    def make(self, assumed: float = 0.5) -> Reading:
+        """The reading; ``assumed`` is the factor of (t − a)² where no loss tells it."""
         outputs = [Key(neuron.places[0]) for neuron in self.layers.neurons[-1]]
         loss = self.find_loss(outputs)
+        if loss.guessed:
+            loss = replace(loss, factor=assumed)
+            words = "½" if assumed == 0.5 else f"{assumed:g}"
+            self.notes.append(
+                f"no column of the loss was understood; the gradients are those of {words}·(t − a)²"
+            )
         program = self.compile(loss)
         self.place_data(program, loss)
         self.place_forward(program)
@@ -268,7 +278,10 @@ class _Maker:
             _loss_words(loss, len(outputs)),
             notes=tuple(self.notes),
         )
-        return _with_helper_columns(_scaled(reading))
+        scaled = _scaled(reading)
+        if loss.guessed and scaled.factor > 0 and scaled.factor != 1.0:
+            return _Maker(self.reader, self.layers, self.parameters).make(0.5 * scaled.factor)
+        return _with_helper_columns(scaled)
 
     # ------------------------------------------------------------ loss
 
@@ -317,13 +330,8 @@ class _Maker:
         if not factors:
             factors, shares = self.loss_by_numbers(outputs, complete)
         common = Counter(factors).most_common(1)
-        factor = common[0][0] if common else 0.5
-        if not common:
-            self.notes.append(
-                "no column of the loss was understood; the gradients are those of ½·(t − a)²"
-            )
         share = Counter(shares).most_common(1)[0][0] if shares else 1.0
-        return _Loss(tuple(complete), factor, share)
+        return _Loss(tuple(complete), common[0][0] if common else 0.5, share, guessed=not common)
 
     def loss_by_numbers(
         self, outputs: Sequence[Key], targets: Sequence[Source]
@@ -749,12 +757,30 @@ def _with_helper_columns(reading: Reading) -> Reading:
     A column is one where it computes it; or where everything that is wrong and reads the column would be
     right if it did: then the mistake lies in that column, and not in those that read it.
     """
+    reading = _by_label(reading)
     while True:
         found = _next_helper(reading)
         if found is None:
             return reading
         key, name = found
         reading = replace(reading, quantities={**reading.quantities, key: name})
+
+
+def _by_label(reading: Reading) -> Reading:
+    """Columns of δ that were pasted as values: by their headers, such as δ_h1 or ∂E/∂h1."""
+    table, program = reading.table, reading.program
+    sums = {}
+    for key, name in reading.quantities.items():
+        label = table.labels.get(key.place) if key.place is not None else None
+        if label is not None and label.kind == "forward" and f"delta_{name}" in program:
+            sums[label.key] = f"delta_{name}"
+    found = {}
+    for place, label in table.labels.items():
+        if label.kind == "slope" and reading.reader.usual(place) is None:
+            by = re.sub(r"[^a-z0-9σ]", "", re.sub(r"^.*(?:∂|delta|/d|^d)_?", "", label.key))
+            if by in sums:
+                found[Key(place)] = sums[by]
+    return replace(reading, quantities={**reading.quantities, **found})
 
 
 def _next_helper(reading: Reading) -> tuple[Key, str] | None:
@@ -828,12 +854,11 @@ def _scaled(reading: Reading) -> Reading:
         except Unreadable:
             found = None
         expected = reading.expected(name)
-        if (
-            found is not None
-            and np.abs(expected).min() > 0
-            and same(found / expected, (found / expected)[0])
-        ):
-            ratios.append(_nice(float((found / expected)[0])))
+        slopes = np.abs(expected) > 0  # a ReLU may have none
+        if found is not None and slopes.any() and same(found * slopes, found):
+            ratio = found[slopes] / expected[slopes]
+            if same(ratio, ratio[0]):
+                ratios.append(_nice(float(ratio[0])))
     if len(ratios) < 2:
         return reading
     ratio, count = Counter(ratios).most_common(1)[0]
@@ -890,10 +915,12 @@ def _rate_by_numbers(
     places = {name: key.place for key, name in quantities.items()}
     found = []
     for place, name in parameters.items():
-        gradient = places.get(gradient_name(name))
-        for k in range(min(len(table.lines) - 1, 20)):
+        gradient, new = places.get(gradient_name(name)), places.get(new_name(name))
+        for k in range(min(len(table.lines), 20)):
             if gradient is not None and reader.usual(place) is None:
-                step = book.number(table.cell(place, k)) - book.number(table.cell(place, k + 1))
+                after = table.cell(place, k + 1) if k + 1 < len(table.lines) else None
+                after = after if new is None else table.cell(new, k)
+                step = book.number(table.cell(place, k)) - (book.number(after) if after else math.nan)
                 slope = book.number(table.cell(gradient, k))
                 if abs(slope) > 1e-4 and not math.isnan(step):
                     found.append(step / slope)

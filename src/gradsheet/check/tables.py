@@ -77,24 +77,28 @@ class Table:
         return str(place + 1) if self.turned else get_column_letter(place + 1)
 
 
-def find_tables(book: Book, sheet: Sheet, told: Mapping[str, str] | None = None) -> list[Table]:
-    """All tables of a sheet that speak of a network, from the top.
+def find_tables(
+    book: Book, sheet: Sheet, told: Mapping[str, str] | None = None
+) -> Iterator[list[Table]]:
+    """The tables of a sheet that speak of a network, from the top; the likeliest way to see them first.
 
     ``told`` gives columns by quantity, such as ``{"w3": "G"}``, and outdoes the headers. Where there are
     no headers that can be read, the formulas themselves show where a table is.
     """
     given = _told(told or {})
     # A column of labels beside single numbers is a list of settings: a table has a network's weights
-    # and what is computed from them. Of two readings, upright and turned, the one counts that explains
+    # and what is computed from them. Of two ways, upright and turned, the one comes first that explains
     # more formulas.
-    upright, turned = (
+    ways = [
         [table for table in _tables(sheet, turned=turned) if given or _computes(table)]
         for turned in (False, True)
-    )
-    found = turned if _explained(turned) > _explained(upright) else upright
-    if given:
-        found = [replace(table, labels=_overruled(table, given)) for table in found]
-    return found or _by_formulas(sheet, given)
+    ]
+    for tables in sorted(ways, key=_explained, reverse=True):
+        if tables:
+            yield [replace(table, labels=_overruled(table, given)) for table in tables]
+    by_formulas = _by_formulas(sheet, given)
+    if by_formulas:
+        yield by_formulas
 
 
 def _explained(tables: Sequence[Table]) -> int:
