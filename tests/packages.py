@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-_CELL = re.compile(r'<c r="([A-Z]+[0-9]+)"([^>]*)>(.*?)</c>')
+_CELL = re.compile(r'<c r="([A-Z]+[0-9]+)"([^>]*)(?<!/)>(.*?)</c>')  # not an empty cell: <c …/>
 
 
 def rewritten(source: Path, target: Path, change: Callable[[str, str, str, str], str]) -> Path:

@@ -80,12 +80,18 @@ def demo(out: Path) -> None:
 
 @main.command()
 @click.option("--show", metavar="NAME", help="Print this example as TOML, to start a network from.")
-def examples(show: str | None) -> None:
+@click.option("--mistakes", is_flag=True, help="List the mistakes for `gradsheet workbook --mistake`.")
+def examples(show: str | None, mistakes: bool) -> None:
     """List the built-in networks, or print one as TOML."""
     from gradsheet.examples import EXAMPLES
     from gradsheet.network import to_toml
 
-    if show is None:
+    if mistakes:
+        from gradsheet.mistakes import MISTAKES
+
+        for name, mistake in MISTAKES.items():
+            click.echo(f"{name:<25} {mistake.description}")
+    elif show is None:
         for name, network in EXAMPLES.items():
             click.echo(f"{name:<8} {network.architecture:<7} {network.description}")
     elif show in EXAMPLES:
@@ -97,12 +103,21 @@ def examples(show: str | None) -> None:
 @main.command()
 @_network
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The file to write.  [default: NETWORK.xlsx]"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The file to write.  [default: NETWORK.xlsx, NETWORK-exercise.xlsx or NETWORK-mistake.xlsx]",
 )
 @_learning_rate
 @_steps
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
 @click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
+@click.option("--exercise", is_flag=True,
+              help="Leave formulas blank for a student to fill in.")  # fmt: skip
+@click.option("--blank", metavar="GROUPS",
+              help="What an exercise leaves blank, of forward,gradients,updates.  "
+              "[default: gradients,updates]")  # fmt: skip
+@click.option("--mistake", metavar="NAME",
+              help="Plant a mistake to be found: see gradsheet examples --mistakes.")  # fmt: skip
 def workbook(
     network: str,
     out: Path | None,
@@ -110,21 +125,39 @@ def workbook(
     steps: int,
     learning_rates: str | None,
     force: bool,
+    exercise: bool,
+    blank: str | None,
+    mistake: str | None,
 ) -> None:
     """Write the live workbook of a network.
 
     Every forward value, loss, partial derivative and weight update is a formula, one row per iteration.
+    An exercise or a workbook with a mistake has the table alone, without the sheets that would give
+    the answers away.
     """
     from gradsheet import generate
     from gradsheet.examples import find
     from gradsheet.sweep import parse_learning_rates
 
     found = find(network)
-    out = Path(f"{Path(network).stem}.xlsx") if out is None else out
+    exercise = exercise or blank is not None
+    if exercise and mistake is not None:
+        raise InputError("--mistake: an exercise holds no mistake; leave out one of the two flags")
+    if learning_rates is not None and (exercise or mistake is not None):
+        raise InputError("--learning-rates: an exercise or a mistake compares none; leave the flag out")
+    common: dict[str, Any] = {"learning_rate": learning_rate, "steps": steps, "force": force}
+    kind = "-exercise" if exercise else "" if mistake is None else "-mistake"
+    out = out or Path(f"{Path(network).stem}{kind}.xlsx")
+    if exercise:
+        groups = generate.BLANK if blank is None else [group.strip() for group in blank.split(",")]
+        generate.write_exercise(found, out, blank=groups, **common)
+    elif mistake is not None:
+        generate.write_mistake(found, out, mistake, **common)
+    if kind:
+        click.echo(f"wrote {out}")
+        return
     rates = generate.LEARNING_RATES if learning_rates is None else parse_learning_rates(learning_rates)
-    plan = generate.write_workbook(
-        found, out, learning_rate=learning_rate, steps=steps, learning_rates=rates, force=force
-    )
+    plan = generate.write_workbook(found, out, learning_rates=rates, **common)
     click.echo(f"wrote {out} ({plan.formulas:,} formulas)")
     if generate.is_large(plan):
         click.echo("Note: a workbook of this size opens and recalculates slowly.", err=True)

@@ -6,15 +6,19 @@ every formula is written together with the value it must give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from gradsheet import mistakes
 from gradsheet.backends import arrays, workbook
 from gradsheet.backends.workbook_layout import (
     FORMULAS_WARN,
     MOST_RATES,
+    Lesson,
     Plan,
     Trace,
     check_size,
@@ -22,7 +26,8 @@ from gradsheet.backends.workbook_layout import (
     least_columns,
 )
 from gradsheet.backends.workbook_lessons import EPSILON
-from gradsheet.compiler import Program, compile_network
+from gradsheet.compiler import Program, Role, compile_network
+from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError
 from gradsheet.examples import EXAMPLES
 from gradsheet.files import make_folder, replacing
@@ -33,6 +38,21 @@ LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
 
 DEMO_WORKBOOK = "backprop.xlsx"
+
+BLANKS: Mapping[str, str] = {
+    "forward": "the forward pass with its loss",
+    "gradients": "every ∂E/∂w (by way of δ or without it)",
+    "updates": "the weights from their second row on",
+}
+"""The groups of formulas that an exercise can leave blank, in the order of the columns, and what they
+are."""
+BLANK = ("gradients", "updates")
+"""What an exercise leaves blank unless it is told otherwise."""
+_BLANK_ROLES: Mapping[str, tuple[Role, ...]] = {
+    "forward": ("forward", "loss"),  # also the loss: a softmax's would be an error until it is filled in
+    "gradients": ("gradient", "delta"),
+    "updates": (),
+}
 
 
 def write_workbook(
@@ -51,25 +71,128 @@ def write_workbook(
 
     Raises `InputError` for a number that cannot be used, `TooLargeError` for a workbook too large.
     """
-    rate = network.learning_rate if learning_rate is None else learning_rate
-    checked_learning_rates([rate])
     rates = checked_learning_rates(learning_rates)
-    if steps < 2:
-        raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
     if len(rates) > MOST_RATES:
         raise InputError(
             f"learning rates: {len(rates):,} cannot be told apart in a chart; give at most "
             f"{MOST_RATES} (gradsheet sweep takes thousands)"
         )
+    plan, trace = _prepared(network, learning_rate, steps, rates, force)
+    with replacing(path) as temporary:
+        workbook.write(temporary, plan, trace)
+    return plan
+
+
+def write_exercise(
+    network: Network,
+    path: Path,
+    *,
+    blank: Sequence[str] = BLANK,
+    learning_rate: float | None = None,
+    steps: int = 100,
+    force: bool = False,
+) -> Plan:
+    """Write the table of a workbook with some of its formulas left for a student to fill in.
+
+    ``blank`` names groups of `BLANKS`. The other arguments, and errors, are those of `write_workbook`.
+    """
+    unknown = [group for group in blank if group not in BLANKS]
+    if unknown or not blank:
+        shown = f"{unknown[0]!r} is not known" if unknown else "nothing is named"
+        raise InputError(f"blank: {shown}; give one or more of {', '.join(BLANKS)}, with commas between")
+    plan, trace = _prepared(network, learning_rate, steps, (), force)
+    program, groups = plan.program, [group for group in BLANKS if group in blank]
+    names = {q.name for group in groups for q in program.of_role(*_BLANK_ROLES[group])}
+    if "updates" in groups:
+        names |= set(program.trained)
+    lesson = Lesson(
+        # The first row of a weight is an input, and never a formula that could be left out.
+        lambda name, step, formula, value: None if name in names else formula,
+        f"Your task: fill in the dashed cells: {'; '.join(BLANKS[group] for group in groups)}. "
+        "Write the formulas of the first empty row, then fill down to the last. "
+        "Then save, and run: gradsheet check FILE",
+        blank=tuple(groups),
+        blank_names=frozenset(names),
+        gradient_check="forward" not in groups,
+    )
+    actual = _recalculated(plan, trace, lesson)
+    with replacing(path) as temporary:
+        workbook.write(temporary, plan, actual, lesson)
+    return plan
+
+
+def write_mistake(
+    network: Network,
+    path: Path,
+    mistake: str,
+    *,
+    learning_rate: float | None = None,
+    steps: int = 100,
+    force: bool = False,
+) -> Plan:
+    """Write the table of a workbook with a mistake of `mistakes.MISTAKES` in it, to be found.
+
+    The other arguments, and errors, are those of `write_workbook`. Raises `InputError`, too, for an
+    unknown mistake and for one that makes no difference to the network.
+    """
+    known = mistakes.find(mistake)
+    plan, trace = _prepared(network, learning_rate, steps, (), force)
+    lesson = Lesson(
+        mistakes.plant(mistake, plan),
+        "Your task: one mistake is planted in the table below; find it. It may show in several columns. "
+        "The words over the columns are right: compare the formulas with them, also far down. "
+        "When you have mended it, save, and run: gradsheet check FILE",
+        rate_beside=known.rate_beside,
+    )
+    wrong = _recalculated(plan, trace, lesson)
+    same = (np.allclose(wrong.table[name], right, 1e-6, 1e-12) for name, right in trace.table.items())
+    if known.changes_numbers and all(same):
+        raise InputError(
+            f"mistake: {mistake} changes no number of the network {network.name} in {steps} iterations, "
+            "so nobody could find it; use more steps, another mistake or another network"
+        )
+    with replacing(path) as temporary:
+        workbook.write(temporary, plan, wrong, lesson)
+    return plan
+
+
+def _recalculated(plan: Plan, trace: Trace, lesson: Lesson) -> Trace:
+    """The values that a lesson's own formulas give; only a spreadsheet engine can tell them."""
+    with tempfile.TemporaryDirectory(prefix="gradsheet-") as folder:
+        path = Path(folder) / "lesson.xlsx"
+        workbook.write(path, plan, trace, lesson)
+        cells = ironcalc.recalculate(path)[plan.backprop.sheet]
+
+    def number(row: int, column: int) -> float:
+        value = cells.get((row, column), 0.0)  # an empty cell counts as 0
+        return value if isinstance(value, float) else np.nan
+
+    table = plan.backprop
+    rows = range(table.first_row, table.last_row + 1)
+    columns = {
+        name: np.array([number(row, column) for row in rows]) for name, column in table.columns.items()
+    }
+    return replace(trace, table=columns)
+
+
+def _prepared(
+    network: Network,
+    learning_rate: float | None,
+    steps: int,
+    rates: Sequence[float],
+    force: bool,
+) -> tuple[Plan, Trace]:
+    """Where everything will stand, and the right values; checks what all workbooks have in common."""
+    rate = network.learning_rate if learning_rate is None else learning_rate
+    checked_learning_rates([rate])
+    if steps < 2:
+        raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
     check_width(least_columns(network))
     program = compile_network(network)
     plan = Plan(program, steps, len(rates))
     if not force:
         check_size(plan)
-    trace = _trace(program, plan, rate, rates)
-    with replacing(path) as temporary:
-        workbook.write(temporary, plan, trace)
-    return plan
+    return plan, _trace(program, plan, rate, rates)
 
 
 def is_large(plan: Plan) -> bool:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from gradsheet.backends.workbook_layout import (
     BACKPROP,
+    BLANK_ROW,
     DERIVATION,
     GRADIENT_CHECK,
     GRADIENT_CHECK_ROW,
@@ -132,13 +133,19 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict:
 
     ``engines`` are names of `ENGINES`.
 
-    Raises `WorkbookError` when gradsheet did not write it or its columns were moved,
+    Raises `WorkbookError` when gradsheet did not write it, or as an exercise, or its columns were moved,
     `MissingDependencyError` without PyTorch or an engine.
     """
+    # The text of a workbook needs no second opinion: it is read once.
+    text = ironcalc.recalculate(path)
+    plan = read_plan(path, text)
+    if blank := text[NETWORK].get((BLANK_ROW, 1)):
+        raise WorkbookError(
+            f"{path}: is an exercise, whose {blank} are a student's, and verify proves what gradsheet "
+            "wrote; grade it with `gradsheet check`"
+        )
     from gradsheet.backends import autograd  # loads PyTorch: only here, and only when asked for
 
-    # The text of a workbook needs no second opinion: it is read once.
-    plan = _read_plan(path, ironcalc.recalculate(path))
     runs = []
     for engine in engines:
         sheets = ENGINES[engine](path)
@@ -153,8 +160,11 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict:
 # ---------------------------------------------------------------- reading
 
 
-def _read_plan(path: Path, sheets: Sheets) -> Plan:
-    """The plan of a workbook, from the text in its sheet Network."""
+def read_plan(path: Path, sheets: Sheets) -> Plan:
+    """The plan of a workbook that gradsheet wrote, from the text in its sheet Network.
+
+    Raises `WorkbookError` when gradsheet did not write it, or the text was changed.
+    """
     text = sheets.get(NETWORK)
     if text is None or BACKPROP not in sheets:
         raise WorkbookError(
@@ -166,6 +176,8 @@ def _read_plan(path: Path, sheets: Sheets) -> Plan:
     try:
         program = compile_network(parse("\n".join(map(str, lines))))
         steps, rates = (int(text[row, 1]) for row in (3, 4))
+        if rates == 0 and LEARNING_RATES in sheets:  # or the sheets that compare rates would go unproved
+            raise ValueError("it counts no learning rates")
         return Plan(program, steps, rates)
     except (NetworkError, KeyError, ValueError) as error:
         raise WorkbookError(
@@ -191,7 +203,9 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
 
     Without this, a sheet full of errors would agree with a PyTorch that was fed no numbers either.
     """
-    positive = [*_rate_cells(plan), (GRADIENT_CHECK, 4, 1), (GRADIENT_CHECK, 5, 1)]
+    positive = _rate_cells(plan)
+    if not plan.table_alone:
+        positive += [(GRADIENT_CHECK, 4, 1), (GRADIENT_CHECK, 5, 1)]
     table = plan.backprop
     numbers = [
         (BACKPROP, table.first_row, table.columns[quantity.name])
@@ -207,7 +221,7 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
                 f"needs {wanted}; type one"
             )
     iteration = _number(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
-    if iteration not in range(1, plan.steps + 1):
+    if not plan.table_alone and iteration not in range(1, plan.steps + 1):
         raise WorkbookError(
             f"{path}: {GRADIENT_CHECK}!{cell(3, 1)} should be the number of an iteration, a whole "
             f"number from 1 to {plan.steps}; type one"
@@ -323,9 +337,10 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
         _judge_losses(judge, plan, number, own, losses)
     judge.groups = _merged(judge.groups)
     _judge_summary(judge, plan, truth[plan.program.loss])
-    _judge_best_rate(judge, plan)
-    _judge_gradient_check(judge, plan, truth, oracle)
-    _judge_derivation(judge, plan, truth)
+    if not plan.table_alone:
+        _judge_best_rate(judge, plan)
+        _judge_gradient_check(judge, plan, truth, oracle)
+        _judge_derivation(judge, plan, truth)
     _judge_errors(judge)
     listed = tuple(judge.differences[:LISTED])
     return Run(engine, changed, rate, tuple(judge.groups), listed, judge.differing)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xlsxwriter
 
-from gradsheet.backends.workbook_cells import CURVES, GROUPS, INPUT, Sheet, Styles
+from gradsheet.backends.workbook_cells import CURVES, GROUPS, INPUT, TO_FILL_IN, Sheet, Styles
 from gradsheet.backends.workbook_layout import (
     BACKPROP,
     DERIVATION,
@@ -25,6 +25,8 @@ from gradsheet.backends.workbook_layout import (
     NETWORK,
     README,
     WORKINGS,
+    Content,
+    Lesson,
     Plan,
     Table,
     Trace,
@@ -43,11 +45,12 @@ from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Array, render
 
 CUT = 2.0
 """The linear chart of the learning rates cuts a diverging loss at this multiple of the first loss."""
+FOR_YOU = "yours to fill in"
 WORDS_LIMIT = 150  # characters of a formula in words over a column
 
 
-def write(path: Path, plan: Plan, trace: Trace) -> None:
-    """Write the workbook to ``path``; the same plan and trace give the same bytes."""
+def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) -> None:
+    """Write the workbook, or a lesson, to ``path``; the same arguments give the same bytes."""
     book = xlsxwriter.Workbook(
         str(path),
         # Names are the user's: one that begins with "=" must not become a formula, nor a URL a link.
@@ -63,15 +66,16 @@ def write(path: Path, plan: Plan, trace: Trace) -> None:
             }
         )
         styles = Styles(book)
-        names = (BACKPROP, LEARNING_RATES, GRADIENT_CHECK, DERIVATION, README, WORKINGS, NETWORK)
-        sheets = {name: Sheet(book, name, styles) for name in names}
-        _backprop(book, sheets[BACKPROP], plan, trace)
-        _learning_rates(book, sheets[LEARNING_RATES], plan, trace)
-        write_gradient_check(sheets[GRADIENT_CHECK], plan, trace)
-        write_derivation(sheets[DERIVATION], plan, trace)
-        write_read_me(sheets[README], plan)
-        _workings(sheets[WORKINGS], plan, trace)
-        write_network(sheets[NETWORK], plan)
+        _backprop(book, Sheet(book, BACKPROP, styles), plan, trace, lesson)
+        if lesson is None:
+            _learning_rates(book, Sheet(book, LEARNING_RATES, styles), plan, trace)
+        if lesson is None or lesson.gradient_check:
+            write_gradient_check(Sheet(book, GRADIENT_CHECK, styles), plan, trace)
+        if lesson is None:
+            write_derivation(Sheet(book, DERIVATION, styles), plan, trace)
+            write_read_me(Sheet(book, README, styles), plan)
+            _workings(Sheet(book, WORKINGS, styles), plan, trace)
+        write_network(Sheet(book, NETWORK, styles), plan, lesson.blank if lesson else ())
     finally:
         book.close()
 
@@ -102,6 +106,7 @@ def _write_table(
     table: Table,
     learning_rate: str,
     values: Mapping[str, Sequence[float]],
+    lesson: Lesson | None = None,
 ) -> None:
     """Headers and rows of one table of iterations; ``values`` holds a column per quantity."""
     program = plan.program
@@ -111,13 +116,21 @@ def _write_table(
         style = sheet.styles.number(quantity.role)
         cached = values[name]
         for row in range(table.first_row, table.last_row + 1):
-            template = first if row == table.first_row else following
+            step = row - table.first_row
+            template = first if step == 0 else following
             if template is None:
-                is_input = sheet.styles.number(quantity.role, is_input=True)
-                sheet.number(row, column, cached[0], is_input)
+                sheet.number(row, column, cached[0], sheet.styles.number(quantity.role, INPUT))
                 continue
             formula = template.format(r=row + 1, p=row)
-            sheet.formula(row, column, formula, cached[row - table.first_row], style)
+            content: Content = formula
+            if lesson is not None:
+                content = lesson.rewrite(name, step, formula, cached[step])
+            if content is None:
+                sheet.to_fill_in(row, column, quantity.role)
+            elif isinstance(content, str):
+                sheet.formula(row, column, content, cached[step], style)
+            else:
+                sheet.number(row, column, content, style)
     columns = (min(table.columns.values()), max(table.columns.values()))
     sheet.scientific_where_needed((table.first_row, table.last_row), columns)
 
@@ -125,7 +138,7 @@ def _write_table(
 # ---------------------------------------------------------------- Backprop
 
 
-def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
+def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson | None) -> None:
     program, network, table, styles = plan.program, plan.program.network, plan.backprop, sheet.styles
     losses = trace.table[program.loss]
     first, last = float(losses[0]), float(losses[-1])
@@ -163,10 +176,14 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.text(6, 1, "input", styles(align="center", **INPUT))
     for column, role in enumerate(GROUPS, 2):
         sheet.text(6, column, GROUPS[role][0], styles.header(role))
+    if lesson is not None:
+        _lesson(sheet, plan, trace, lesson)
 
     longest = 0
     for name, column in table.columns.items():
         words = _words(program[name], program)
+        if lesson is not None and name in lesson.blank_names:
+            words = FOR_YOU
         longest = max(longest, len(words))
         sheet.text(table.header_row - 1, column, words, styles.words(program[name].role))
     sheet.text(table.header_row, 0, "iteration", styles(bold=True, align="center"))
@@ -177,7 +194,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         else:
             sheet.formula(row, 0, f"=A{row}+1", iteration, styles(align="center"))
     columns = {name: column.tolist() for name, column in trace.table.items()}
-    _write_table(sheet, plan, table, "learning_rate", columns)
+    _write_table(sheet, plan, table, "learning_rate", columns, lesson)
 
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, len(table.columns), 12.5)
@@ -202,6 +219,21 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     chart.set_legend({"none": True})
     chart.set_size({"width": 560, "height": 196})
     sheet.xlsx.insert_chart(0, 9, chart, {"x_offset": 10, "y_offset": 2, "object_position": 3})
+
+
+def _lesson(sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson) -> None:
+    """The task in words, left of the chart, and what belongs to single lessons."""
+    styles = sheet.styles
+    look = {"text_wrap": True, "valign": "vcenter", "indent": 1, "font_size": 10}
+    box = styles(**look, border=1, border_color=TO_FILL_IN["border_color"])
+    sheet.xlsx.merge_range(3, 2, 4, 8, "", box)
+    sheet.text(3, 2, lesson.task, box)
+    if lesson.blank:
+        sheet.text(6, 8, FOR_YOU, styles(align="center", **TO_FILL_IN))
+    if lesson.rate_beside:
+        sheet.text(plan.HEADER_ROW, plan.beside_column, "η", styles(bold=True, align="center"))
+        place = (plan.backprop.first_row, plan.beside_column)
+        sheet.formula(*place, "=learning_rate", trace.learning_rate, styles(num_format="General"))
 
 
 def _below_limit(address: str) -> str:

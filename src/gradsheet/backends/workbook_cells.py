@@ -21,6 +21,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {  # name, colour of the header, co
 }
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6300")
 INPUT = {"bg_color": "#FFFF99", "font_color": "#0000CC", "border": 1, "border_color": "#B0A000"}
+TO_FILL_IN = {"bg_color": "#FFFDE6", "border": 3, "border_color": "#C0392B"}
 
 
 class Styles:
@@ -36,11 +37,10 @@ class Styles:
             self._made[key] = self._book.add_format(properties)
         return self._made[key]
 
-    def number(self, role: str, *, is_input: bool = False) -> Format:
+    def number(self, role: str, look: Mapping[str, Any] | None = None) -> Format:
         """A number of a group: more decimals where the numbers are small by nature."""
         decimals = 8 if role in ("gradient", "delta", "loss") else 6
-        look = INPUT if is_input else {"bg_color": GROUPS[role][2]}
-        return self(num_format="0." + "0" * decimals, **look)
+        return self(num_format="0." + "0" * decimals, **(look or {"bg_color": GROUPS[role][2]}))
 
     def header(self, role: str) -> Format:
         return self(
@@ -113,6 +113,10 @@ class Sheet:
         if isinstance(value, float) and not math.isfinite(value):
             value = "#NUM!"  # what a sheet shows; "nan" in the file would be taken as damage
         self.xlsx.write_formula(row, column, formula, style, value)
+
+    def to_fill_in(self, row: int, column: int, role: str) -> None:
+        """An empty cell, made ready for the number that a student's formula will give."""
+        self.xlsx.write_blank(row, column, None, self.styles.number(role, TO_FILL_IN))
 
     def link(self, row: int, column: int, address: str) -> None:
         self.xlsx.write_url(

@@ -40,6 +40,8 @@ WORKINGS = "Workings"
 NETWORK = "Network"
 NETWORK_ROW = 6
 """The row of the sheet Network, counted from 0, where the TOML begins; its two counts are above."""
+BLANK_ROW = 5
+"""The row of the sheet Network, counted from 0, that says what an exercise leaves blank."""
 
 GRADIENT_CHECK_ROW = 9
 """The header row of the verdicts in the sheet Gradient check, counted from 0."""
@@ -220,7 +222,7 @@ class Plan:
         """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
         least, most = COMPARISON_FORMULAS
         left = min(most, max(least, FORMULAS_WARN - self.steps * len(self.names)))
-        return min(self.steps, max(2, left // self._comparison_width))
+        return min(self.steps, max(2, left // max(1, self._comparison_width)))
 
     @property
     def _comparison_width(self) -> int:
@@ -230,6 +232,16 @@ class Plan:
     def rate_cell(self, number: int) -> str:
         """Absolute address of a compared learning rate, counted from 0."""
         return cell(self.RATES_ROW, 1 + number, LEARNING_RATES)
+
+    @property
+    def table_alone(self) -> bool:
+        """Whether it is a lesson, without the sheets that would give its answers away."""
+        return self.rates == 0
+
+    @property
+    def beside_column(self) -> int:
+        """A column to the right of the table of Backprop, with an empty one between."""
+        return len(self.names) + 2
 
     @property
     def formulas(self) -> int:
@@ -261,6 +273,30 @@ class Trace:
     comparison: Mapping[str, Array]
     shifted: Mapping[str, Array]
     critical: tuple[float, float]
+
+
+Content = str | float | None
+"""What is put into a cell: a formula, a number, or nothing."""
+Rewrite = Callable[[str, int, str, float], Content]
+"""What a lesson puts into a cell of the table: ``rewrite(quantity, step, formula, value)``. ``step`` is
+the row, the first is 0; ``formula`` is what belongs there, and ``value`` the number that it gives."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What makes a workbook an exercise, or one with a planted mistake.
+
+    ``rewrite`` goes over every cell of the table; ``task`` tells in words what to do. ``blank`` names
+    the groups that are left blank, ``blank_names`` their quantities, over which no words stand.
+    ``rate_beside`` repeats the learning rate beside the first row of the table.
+    """
+
+    rewrite: Rewrite
+    task: str
+    blank: tuple[str, ...] = ()
+    blank_names: frozenset[str] = frozenset()
+    gradient_check: bool = False
+    rate_beside: bool = False
 
 
 def check_width(columns: int) -> None:

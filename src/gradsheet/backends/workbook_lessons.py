@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradsheet.backends.workbook_cells import GROUPS, INPUT, Sheet
 from gradsheet.backends.workbook_layout import (
+    BLANK_ROW,
     GRADIENT_CHECK_ROW,
     NETWORK_ROW,
     Plan,
@@ -415,7 +416,7 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
     sheet.print_portrait()
 
 
-def write_network(sheet: Sheet, plan: Plan) -> None:
+def write_network(sheet: Sheet, plan: Plan, blank: Sequence[str] = ()) -> None:
     """The network as TOML, one line a cell: what `gradsheet verify` reads to know the columns."""
     sheet.text(0, 0, "The network of this workbook, as gradsheet reads it", sheet.styles.title)
     sheet.text(
@@ -429,6 +430,9 @@ def write_network(sheet: Sheet, plan: Plan) -> None:
     for row, (label, count) in enumerate(facts, 3):
         sheet.text(row, 0, label, sheet.styles.label)
         sheet.number(row, 1, count)
+    if blank:
+        sheet.text(BLANK_ROW, 0, "left blank for the student", sheet.styles.label)
+        sheet.text(BLANK_ROW, 1, ", ".join(blank))
     style = sheet.styles(font_name="Consolas", font_size=10)
     sheet.texts(NETWORK_ROW, 0, to_toml(plan.program.network).splitlines(), style)
     sheet.xlsx.set_column(0, 0, 30)

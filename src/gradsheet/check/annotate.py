@@ -59,8 +59,8 @@ def annotate(source: Path, target: Path, verdict: Verdict) -> str:
         try:
             before = _content(source)
             sheet, coloured, wrong = _write_copy(source, temporary, verdict)
-            _compare(source, before, _content(temporary))
-        except (Unusual, WorkbookError, zipfile.BadZipFile, expat.ExpatError) as reason:
+            _compare(before, _content(temporary))
+        except (Unusual, WorkbookError, zipfile.BadZipFile, expat.ExpatError, ValueError) as reason:
             _write_separate(source, target, temporary, verdict)
             return (
                 f"{target}: a workbook of the findings alone, with links to the cells of {source.name}; "
@@ -82,12 +82,19 @@ def _content(path: Path) -> tuple[_Content, _Content]:
     return ironcalc.formulas(path), ironcalc.recalculate(path)
 
 
-def _compare(source: Path, before: tuple[_Content, _Content], after: tuple[_Content, _Content]) -> None:
-    if _changed(before[0], after[0]):
+_UNSTEADY = re.compile(r"\b(RAND|RANDBETWEEN|RANDARRAY|NOW|TODAY)\(", re.IGNORECASE)
+
+
+def _compare(before: tuple[_Content, _Content], after: tuple[_Content, _Content]) -> None:
+    """Raise `Unusual` unless all cells still hold the same formulas and values."""
+    formulas = before[0]
+    if _changed(formulas, after[0]):
         raise Unusual("its formulas would change")
     changed = _changed(before[1], after[1])
-    # RAND and NOW give another value each time, and so do the cells that read them.
-    if changed and changed - _changed(before[1], ironcalc.recalculate(source)):
+    if any(_UNSTEADY.search(str(text)) for cells in formulas.values() for text in cells.values()):
+        # Its formulas have other values each time, so only what was typed in can be compared.
+        changed = {(sheet, cell) for sheet, cell in changed if cell not in formulas[sheet]}
+    if changed:
         raise Unusual("its values would change")
 
 
@@ -380,9 +387,11 @@ def _cells(findings: Iterable[Finding]) -> Mapping[str, Mapping[int, set[int]]]:
 
 
 def _relation_id(sheet: _Element) -> str:
-    """The ``r:id`` of a sheet. Its namespace differs between the two kinds of OOXML, but ends alike."""
-    ids = (value for key, value in sheet.attributes.items() if key.endswith("/relationships id"))
-    return next(ids, "")
+    """The ``r:id`` of a sheet."""
+    return sheet.attributes.get(f"{_RELATIONS} id", "")
+
+
+_RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
 
 def _target(relations: _Part, attribute: str, end: str) -> str:
@@ -449,31 +458,28 @@ class _Colours:
         self._row = 0
 
     def __call__(self, part: _Part, row: _Element) -> None:
-        """A row is complete: a cell or row without a number follows the one before it."""
+        """A row is complete. Its empty cells need not be there: such a one is added if it is wrong."""
         self._row = int(row.attributes.get("r", self._row + 1))
         wanted = self._cells.get(self._row)
         if not wanted:
             return
-        column = 0
-        there: dict[int, _Element] = {}
-        for cell in row.children:
-            if cell.name == "c":
-                reference = cell.attributes.get("r")
-                letters = re.match("[A-Z]+", reference.upper()) if reference else None
-                column = column_index_from_string(letters[0]) if letters else column + 1
-                there[column] = cell
+        there = {_column(cell): cell for cell in row.children if cell.name == "c"}
         for column in sorted(wanted & there.keys()):
             style = self._style(int(there[column].attributes.get("s", 0)))
             part.retag(there[column], s=style)
             self.count += 1
-        # An empty cell need not be there. It can be added where no other is counted from its place.
-        if row.inside is not None and all("r" in e.attributes for e in (row, *there.values())):
-            for column in sorted(wanted - there.keys()):
-                at = min((there[c].start for c in there if c > column), default=row.inside)
-                place = f"{get_column_letter(column)}{self._row}"
-                style = self._style(int(row.attributes.get("s", 0)))
-                part.insert(at, b'<%sc r="%s" s="%d"/>' % (row.prefix, place.encode(), style))
-                self.count += 1
+        if row.inside is None:
+            return
+        for column in sorted(wanted - there.keys()):
+            at = min((there[c].start for c in there if c > column), default=row.inside)
+            place = f"{get_column_letter(column)}{self._row}"
+            style = self._style(int(row.attributes.get("s", 0)))
+            part.insert(at, b'<%sc r="%s" s="%d"/>' % (row.prefix, place.encode(), style))
+            self.count += 1
+
+
+def _column(cell: _Element) -> int:
+    return int(column_index_from_string(cell.attributes["r"].rstrip("0123456789")))
 
 
 class _Styles:

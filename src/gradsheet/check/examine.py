@@ -22,6 +22,7 @@ from gradsheet.check.judge import (
     rate_numbers,
     rule_of,
 )
+from gradsheet.check.own import own_reading
 from gradsheet.check.reading import Reading, is_backward, new_name, readings
 from gradsheet.check.sheets import Book, Sheet, read
 from gradsheet.check.structure import Key, NotUnderstood, Reader
@@ -82,6 +83,9 @@ def _understood(
 
     Of several ways to find tables in the sheet the first counts that leads to one that is understood.
     """
+    own = own_reading(book)
+    if own is not None:
+        return ([judge(own)] if sheet.name == own.table.sheet.name else []), []
     first: list[str] | None = None
     for tables in find_tables(book, sheet, columns):
         judgements, reasons = [], []
@@ -156,7 +160,7 @@ def describe(judgement: Judgement) -> Understood:
         table.header + 1,
         (table.lines[0] + 1, table.lines[complete[-1]] + 1),
         _layout(table),
-        "-".join(map(str, reading.layers.sizes)),
+        reading.program.network.architecture,
         ", then ".join(name.replace("_", " ") for name in activations),
         reading.loss,
         _learning_rate(reading),
@@ -245,7 +249,7 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     elif wrong.kind == "pasted":
         cause = "a number was pasted over the formula: it does not follow when anything changes"
     elif wrong.kind == "blank":
-        cause = "nothing stands there: it counts as 0"
+        cause = "not filled in" if reading.complete else "nothing stands there: it counts as 0"
     else:
         cause = "the number does not follow from the others"
         if text is not None:

@@ -132,7 +132,9 @@ class _Judge:
             if off:
                 yield self.wrong(name, place, "value", off, errors)
         filled = [*live, *numbers]
-        holes = [k for k in blank if filled and k < max(filled) and self.is_complete(k)]
+        holes = blank
+        if not self.reading.complete:
+            holes = [k for k in blank if filled and k < max(filled) and self.is_complete(k)]
         if holes:
             yield self.wrong(name, place, "blank", holes, errors)
 

@@ -65,7 +65,8 @@ class Reading:
 
     ``quantities`` gives for every key (with shift 0) the quantity that stands there; ``typed`` the values
     of those that are typed into formulas. ``rate`` is where the learning rate stands, None where nothing
-    is updated. ``factor`` is what all gradient columns are multiplied with.
+    is updated. ``factor`` is what all gradient columns are multiplied with. ``complete`` tells that every
+    cell is to be filled, as in an exercise.
     """
 
     reader: Reader
@@ -77,6 +78,7 @@ class Reading:
     loss: str
     factor: float = 1.0
     notes: tuple[str, ...] = ()
+    complete: bool = False
 
     @property
     def table(self) -> Table:
@@ -122,12 +124,22 @@ class Reading:
             return drawn * generator.choice((-1, 1), DRAWS) if signs else drawn
 
         def data() -> dict[str, Array]:
-            return {
+            drawn = {
                 q.name: draw(0.05, 0.95, signs=False)
                 if q.name.startswith("t")
                 else draw(0.3, 1.3, signs=True)
                 for q in program.of_role("data")
             }
+            if program.network.loss == "softmax_cross_entropy":  # its targets are shares
+                for sample in {q.sample for q in program.of_role("data")}:
+                    names = [
+                        q.name
+                        for q in program.of_role("data")
+                        if q.sample == sample and q.name[0] == "t"
+                    ]
+                    total = np.sum([drawn[name] for name in names], axis=0)
+                    drawn.update({name: drawn[name] / total for name in names})
+            return drawn
 
         fixed = {name: np.full(DRAWS, value) for name, value in self.typed.items()}
         values = {**data(), **{q.name: draw(0.3, 1.3, signs=True) for q in program.of_role("parameter")}}
@@ -861,11 +873,11 @@ def _scaled(reading: Reading) -> Reading:
                 ratios.append(_nice(float(ratio[0])))
     if len(ratios) < 2:
         return reading
-    ratio, count = Counter(ratios).most_common(1)[0]
-    if ratio in (0.0, 1.0) or 2 * count <= len(gradients):
+    common, count = Counter(ratios).most_common(1)[0]
+    if common in (0.0, 1.0) or 2 * count <= len(gradients):
         return reading
-    note = f"all gradients are {ratio:g} times those of the loss as it is written: a convention"
-    return replace(reading, factor=ratio, notes=(*reading.notes, note))
+    note = f"all gradients are {common:g} times those of the loss as it is written: a convention"
+    return replace(reading, factor=common, notes=(*reading.notes, note))
 
 
 # ---------------------------------------------------------------- learning rate
@@ -913,7 +925,7 @@ def _rate_by_numbers(
     """The learning rate of pasted values: what the steps of most weights are of their gradients."""
     table, book = reader.table, reader.book
     places = {name: key.place for key, name in quantities.items()}
-    found = []
+    steps, slopes = [], []
     for place, name in parameters.items():
         gradient, new = places.get(gradient_name(name)), places.get(new_name(name))
         for k in range(min(len(table.lines), 20)):
@@ -922,13 +934,16 @@ def _rate_by_numbers(
                 after = after if new is None else table.cell(new, k)
                 step = book.number(table.cell(place, k)) - (book.number(after) if after else math.nan)
                 slope = book.number(table.cell(gradient, k))
-                if abs(slope) > 1e-4 and not math.isnan(step):
-                    found.append(step / slope)
-    if not found:
+                if not math.isnan(step) and not math.isnan(slope):
+                    steps.append(step)
+                    slopes.append(slope)
+    large = np.abs(slopes) > 0.1 * np.abs(slopes).max() if any(slopes) else np.zeros(0, dtype=bool)
+    if not large.any():
         return None
-    middle = float(np.median(found))
-    digits = np.abs(np.array(found) - middle) < 0.02 * abs(middle)
-    return float(f"{middle:.2g}") if middle > 0 and digits.mean() > 0.6 else None
+    rates = np.array(steps)[large] / np.array(slopes)[large]
+    middle = float(np.median(rates))
+    agreeing = np.abs(rates - middle) < 0.02 * abs(middle)
+    return float(f"{middle:.2g}") if middle > 0 and agreeing.mean() > 0.6 else None
 
 
 def _updating_places(reader: Reader, parameters: Mapping[int, str]) -> list[int]:

@@ -372,12 +372,19 @@ class _NeuronFinder:
         neuron = self.by_place[sums[0].place or 0]
         label = self.reader.table.labels.get(place)
         activation = known_activation(self.reader.value(formula, {sums[0]: _Z}))
+        if sums[0] != Key(neuron.sum_place) or neuron.place is not None:
+            return False
         named = label is not None and label.kind == "forward"
-        if sums[0] != Key(neuron.sum_place) or neuron.place is not None or not (activation or named):
+        if not activation and not named and self.is_loss(formula, sums[0]):
             return False
         neuron.place, neuron.activation = place, activation
         self.by_place[place] = neuron
         return True
+
+    def is_loss(self, formula: Formula, key: Key) -> bool:
+        """Whether a function of one sum is a parabola: a loss with its target typed in."""
+        values = self.reader.value(formula, {key: _Z})
+        return same(np.polyval(np.polyfit(_Z, np.broadcast_to(values, _Z.shape), 2), _Z), values)
 
     def linear(self, formula: Formula, sign: float = 1.0) -> Neuron | None:
         """A sum's terms and biases, or None where the formula is no sum (times ``sign``)."""

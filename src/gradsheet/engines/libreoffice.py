@@ -9,7 +9,8 @@ from pathlib import Path
 
 import openpyxl
 
-from gradsheet.engines import CellError, Changes, Sheets, Value, check_package
+from gradsheet.engines import CellError, Changes, Sheets, Value
+from gradsheet.engines.package import check_package
 from gradsheet.errors import EngineError, MissingDependencyError
 
 TIMEOUT = 300  # seconds
