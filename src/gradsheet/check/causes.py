@@ -6,22 +6,37 @@ or bracket changed. A change that makes it right is what belongs there, and name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradsheet.backends import arrays
-from gradsheet.check.formula import Apply, Number, Reference, Tree, Unreadable, pointing, write
+from gradsheet.check.formula import (
+    Apply,
+    Cell,
+    Name,
+    Number,
+    Reference,
+    Tree,
+    Unreadable,
+    pointing,
+    write,
+)
+from gradsheet.check.formula import evaluate as evaluate_formula
 from gradsheet.check.reading import Reading
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import ZERO, Array, differentiate, evaluate
 from gradsheet.expression import Reference as Quantity
 
-MOST_TRIALS = 4_000
+MOST_TRIALS = 2_000
 """Changes that are tried on one formula; a search takes well under a second."""
+
+
+UNEXPLAINED = "it computes something else"
 
 
 class Explanation(NamedTuple):
@@ -60,26 +75,46 @@ class _Search:
     name: str
     formula: Formula
     trials: int = 0
+    values: dict[Cell | str, Any] = field(default_factory=dict)
 
     def run(self) -> Explanation:
-        updates = self.name in self.reading.updated or self.name.startswith("new_")
-        if updates and (found := self.not_updated()):
+        if self.updates and (found := self.not_updated()):
             return Explanation(found, None)
         for change in self.changes():
             if self.is_right(change.tree):
                 return Explanation(change.cause, write(change.tree, self.formula.home))
         cause = self.by_numbers()
-        return Explanation(cause or "it computes something else", None)
+        if cause is not None:
+            return Explanation(cause, None)
+        for change in self.rarer_changes():
+            if self.is_right(change.tree):
+                return Explanation(change.cause, write(change.tree, self.formula.home))
+        return Explanation(UNEXPLAINED, None)
+
+    @property
+    def updates(self) -> bool:
+        return self.name in self.reading.updated or self.name.startswith("new_")
 
     def is_right(self, tree: Tree) -> bool:
         self.trials += 1
         if self.trials > MOST_TRIALS:
             return False
         try:
-            found = self.reading.found(self.formula._replace(tree=tree))
+            return same(evaluate_formula(tree, self.formula.home, self.read), self.expected)
         except Unreadable:
             return False
-        return same(found, self.reading.expected(self.name))
+
+    @cached_property
+    def expected(self) -> Array:
+        return np.array(self.reading.expected(self.name))
+
+    def read(self, cell: Cell | str) -> Any:
+        """The value of a cell in the random networks, looked up once."""
+        if cell not in self.values:
+            leaf = Name(cell) if isinstance(cell, str) else pointing(cell, self.formula.home)
+            formula = self.formula._replace(tree=leaf)
+            self.values[cell] = self.reading.reader.value(formula, self.reading.known)
+        return self.values[cell]
 
     # ------------------------------------------------------------ no update at all
 
@@ -92,26 +127,23 @@ class _Search:
             if source.place == key.place and source.shift < 0:
                 kind = "bias" if self.name.startswith("b") else "weight"
                 return f"the {kind} is never updated: it is copied from the row above, so it repeats"
-        try:
-            found = self.reading.found(self.formula)
-        except Unreadable:
-            return None
-        parameter = self.name.removeprefix("new_")
-        if same(found, self.reading.worlds[-1][parameter]):
-            return "the weight is not updated: what is subtracted is 0"
         return None
 
     # ------------------------------------------------------------ changes
 
     def changes(self) -> Iterator[Change]:
-        yield from self.other_references()
+        yield from self.other_references(alike=True)
         yield from self.other_rows()
         yield from self.other_structure(self.formula.tree)
+
+    def rarer_changes(self) -> Iterator[Change]:
         yield from self.other_neuron()
+        yield from self.other_references(alike=False)
         yield from self.two_references()
 
-    def other_references(self) -> Iterator[Change]:
-        """One reference replaced: everywhere, then in each single place, then in two places."""
+    def other_references(self, *, alike: bool) -> Iterator[Change]:
+        """One reference replaced, by one of its kind or of another: everywhere, then in each single
+        place, then in two places."""
         places = list(_reference_paths(self.formula.tree))
         for node in dict.fromkeys(node for _, node in places):
             paths = [path for path, other in places if other == node]
@@ -120,30 +152,26 @@ class _Search:
                 groups += [[path] for path in paths]
             if 2 < len(paths) <= 4:
                 groups += [[a, b] for i, a in enumerate(paths) for b in paths[i + 1 :]]
-            for candidate, cause in self.candidates(node):
+            for candidate, cause in self.candidates(node, alike=alike):
                 for group in groups:
                     tree = self.formula.tree
                     for path in group:
                         tree = _with_path(tree, path, candidate)
                     yield Change(tree, cause)
 
-    def candidates(self, node: Reference) -> Iterator[tuple[Reference, str]]:
-        """References that may belong in place of ``node``, the likeliest first, each with its cause."""
+    def candidates(self, node: Reference, *, alike: bool) -> Iterator[tuple[Reference, str]]:
+        """References that may belong in place of ``node``, each with its cause."""
         reading, reader = self.reading, self.reading.reader
-        cell = node.at(self.formula.home)
-        key = reader.key(cell, self.formula.iteration)
+        key = reader.key(node.at(self.formula.home), self.formula.iteration)
         name = reading.name_of(key)
-        updates = self.name in reading.updated
-        shift = -1 if updates else 0
-        order = [n for n in reading.keys if n != name]
-        order.sort(key=lambda n: name is None or not _alike(reading, n, name))
-        if name is not None and key.shift != shift:
-            order.insert(0, name)
-        if not self.is_rate(key) and isinstance(reading.rate, Key):
+        shift = -1 if self.name in reading.updated else 0
+        if alike and not self.is_rate(key) and isinstance(reading.rate, Key) and name is None:
             yield self.to(reading.rate, node, shift), self.rate_cause(node, key)
-        for other in order:
-            target = reading.keys[other]
-            yield self.to(target, node, shift), self.cause_of(node, key, name, other)
+        if alike and name is not None and key.shift != shift:
+            yield self.to(reading.keys[name], node, shift), self.cause_of(node, key, name, name)
+        for other in reading.keys:
+            if other != name and (name is not None and _alike(reading, other, name)) == alike:
+                yield self.to(reading.keys[other], node, shift), self.cause_of(node, key, name, other)
 
     def to(self, key: Key, node: Reference, shift: int) -> Reference:
         """A reference to a key, with the dollar signs that its kind needs."""
@@ -216,18 +244,25 @@ class _Search:
         return inside(self.formula.tree)
 
     def other_rows(self) -> Iterator[Change]:
-        """All references moved by one iteration."""
-        for step in (1, -1):
-            tree = self.formula.tree
-            for path, node in _reference_paths(tree):
-                found = self.reading.reader.key(node.at(self.formula.home), self.formula.iteration)
-                if found.place is None or found.place in self.reading.reader.constant:
-                    continue
-                iteration = self.formula.iteration + found.shift + step
-                if 0 <= iteration < len(self.reading.table.lines):
-                    cell = self.reading.table.cell(found.place, iteration)
+        """All references to one row moved to the row that belongs there."""
+        reader = self.reading.reader
+        wanted = -1 if self.name in self.reading.updated else 0
+        keys = {
+            path: reader.key(node.at(self.formula.home), self.formula.iteration)
+            for path, node in _reference_paths(self.formula.tree)
+        }
+        for shift in sorted({key.shift for key in keys.values() if key.shift != wanted}):
+            tree, names = self.formula.tree, []
+            for path, key in keys.items():
+                if key.shift == shift and key.place is not None and self.formula.iteration + wanted >= 0:
+                    cell = self.reading.table.cell(key.place, self.formula.iteration + wanted)
                     tree = _with_path(tree, path, pointing(cell, self.formula.home))
-            yield Change(tree, "all its references are one row off")
+                    names.append(shown(self.reading.name_of(key) or cell.address))
+            moved = ", ".join(dict.fromkeys(names))
+            cause = f"{moved} are read from another row"
+            if shift > wanted == 0:
+                cause = f"the updated {moved} of the next row are used too early: this row's own belong there"
+            yield Change(tree, cause)
 
     def other_structure(self, tree: Tree) -> Iterator[Change]:
         """One sign, operator or bracket changed, anywhere in the formula."""
@@ -246,16 +281,13 @@ class _Search:
         if part.function in ("+", "-") and len(part.arguments) == 2:
             left, right = part.arguments
             brackets = "brackets are missing"
-            for chain_side in ("right", "left"):
-                chain = _factors(right if chain_side == "right" else left)
-                if len(chain) > 1:
-                    edge = chain[0] if chain_side == "right" else chain[-1]
-                    pair = (left, edge) if chain_side == "right" else (edge, right)
-                    inner = Apply(part.function, pair)
-                    rest: list[Tree] = (
-                        [inner, *chain[1:]] if chain_side == "right" else [*chain[:-1], inner]
-                    )
-                    yield _product(rest), f"{brackets} around {self.text(inner)}"
+            for first, turned in _leftmost(right):
+                inner = Apply(part.function, (left, first))
+                yield turned(inner), f"{brackets} around {self.text(inner)}"
+            chain = _factors(left)
+            if len(chain) > 1:
+                inner = Apply(part.function, (chain[-1], right))
+                yield _product([*chain[:-1], inner]), f"{brackets} around {self.text(inner)}"
             match left:
                 case Apply("/", (numerator, denominator)):
                     inner = Apply(part.function, (denominator, right))
@@ -271,6 +303,15 @@ class _Search:
             yield from self.target_times_output(part)
         for operator in "+-*/":
             if part.function in _SPOKEN and operator != part.function and len(part.arguments) == 2:
+                if (
+                    self.updates
+                    and part == self.formula.tree
+                    and (part.function, operator) == ("+", "-")
+                ):
+                    yield (
+                        Apply(operator, part.arguments),
+                        "the sign is wrong: the step is added, and the loss grows",
+                    )
                 yield (
                     Apply(operator, part.arguments),
                     f"{_SPOKEN[part.function]} stands where {_SPOKEN[operator]} belongs, in {self.text(part)}",
@@ -287,15 +328,10 @@ class _Search:
         """t·a in a product, where a − t belongs."""
         chain = _factors(part)
         names = [self.quantity(factor) for factor in chain]
+        outputs = {q.name for q in self.reading.program.of_role("forward")}
         for i, first in enumerate(names):
             for j, second in enumerate(names):
-                if (
-                    i != j
-                    and first
-                    and second
-                    and second.startswith("t")
-                    and first in _outputs(self.reading)
-                ):
+                if i != j and first and second and second.startswith("t") and first in outputs:
                     rest = [factor for k, factor in enumerate(chain) if k not in (i, j)]
                     difference = Apply("-", (chain[i], chain[j]))
                     yield (
@@ -342,8 +378,8 @@ class _Search:
                 both_weights = first in parameters and second in parameters
                 if not both_weights and not _alike(self.reading, first, second):
                     continue
-                for x, _ in self.candidates(a):
-                    for y, _ in self.candidates(b):
+                for x, _ in self.candidates(a, alike=True):
+                    for y, _ in self.candidates(b, alike=True):
                         names = (self.quantity(x), self.quantity(y))
                         if None in names or not _alike(self.reading, names[0] or "", first):
                             continue
@@ -371,7 +407,7 @@ class _Search:
         except Unreadable:
             return None
         expected = np.array(self.reading.expected(self.name))
-        if self.name in self.reading.updated or self.name.startswith("new_"):
+        if self.updates:
             return self.update_by_numbers(found)
         with np.errstate(all="ignore"):
             ratio = expected / found
@@ -403,6 +439,8 @@ class _Search:
         shift = 0 if self.name.startswith("new_") else -1
         weight = reading.worlds[shift][parameter]
         step = reading.rate_draws * reading.factor * reading.worlds[shift][gradient_name(parameter)]
+        if same(found, weight):
+            return "the weight is not updated: what is subtracted is 0"
         if same(found, weight + step):
             return "the sign is wrong: the step is added, and the loss grows"
         with np.errstate(all="ignore"):
@@ -487,6 +525,21 @@ def _factors(tree: Tree) -> list[Tree]:
     if isinstance(tree, Apply) and tree.function == "*":
         return [*_factors(tree.arguments[0]), *_factors(tree.arguments[1])]
     return [tree]
+
+
+def _leftmost(tree: Tree) -> Iterator[tuple[Tree, Callable[[Tree], Tree]]]:
+    """Where a product or quotient begins: its first operand, and how to put another in its place."""
+    spine: list[Apply] = []
+    while isinstance(tree, Apply) and tree.function in ("*", "/"):
+        spine.append(tree)
+        tree = tree.arguments[0]
+
+        def turned(first: Tree, spine: tuple[Apply, ...] = tuple(spine)) -> Tree:
+            for part in reversed(spine):
+                first = Apply(part.function, (first, part.arguments[1]))
+            return first
+
+        yield tree, turned
 
 
 def _product(factors: list[Tree]) -> Tree:

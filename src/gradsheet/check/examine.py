@@ -11,7 +11,7 @@ import numpy as np
 
 from gradsheet.backends import arrays
 from gradsheet.backends.workbook_layout import sheet_notation
-from gradsheet.check.causes import explain, shown
+from gradsheet.check.causes import UNEXPLAINED, explain, shown
 from gradsheet.check.formula import Cell
 from gradsheet.check.judge import (
     Judgement,
@@ -27,6 +27,7 @@ from gradsheet.check.reading import Reading, is_backward, new_name, readings
 from gradsheet.check.sheets import Book, Sheet, read
 from gradsheet.check.structure import Key, NotUnderstood, Reader
 from gradsheet.check.tables import Table, find_tables
+from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
 from gradsheet.expression import format_number, render
@@ -48,6 +49,7 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
     findings: list[Finding] = []
     effects: list[str] = []
     reasons: list[str] = []
+    notes: list[str] = []
     for current in book.sheets.values():
         if sheet is not None and current.name.casefold() != sheet.casefold():
             continue
@@ -56,6 +58,15 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
         for judgement in judgements:
             understood.append(describe(judgement))
             own = list(_findings(judgement))
+            if judgement.reading.table.labels:
+                notes += disagreements(judgement.reading)
+            strange = _strange_rule(judgement, own)
+            if strange:
+                own = [finding for finding in own if finding not in strange]
+                reasons.append(
+                    f"{current.name}: its weights are not updated by gradient descent with one learning "
+                    f"rate, but as in {strange[0].cells.split(':')[0]}: {strange[0].shown}"
+                )
             findings += own
             if own:
                 effects += _effects(judgement)
@@ -63,7 +74,8 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
     if not understood and not reasons:
         reasons.append("no table with the weights, sums and gradients of a network was found in it")
     outcome: Outcome = "wrong" if findings else "not understood" if reasons else "correct"
-    notes = tuple(f"not understood: {reason}" for reason in reasons) if understood else ()
+    if understood:
+        notes += [f"not understood: {reason}" for reason in reasons]
     reason = "; ".join(reasons) if outcome == "not understood" else ""
     return Verdict(
         str(path),
@@ -71,9 +83,18 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
         tuple(understood),
         tuple(findings),
         tuple(effects),
-        notes,
+        tuple(notes),
         reason,
     )
+
+
+def _strange_rule(judgement: Judgement, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings on updates where none follows gradient descent, nor a known mistake in it: another
+    optimizer, on which no verdict is given."""
+    updates = [finding for finding in findings if finding.quantity.startswith("update of")]
+    unexplained = [finding for finding in updates if finding.cause.startswith(UNEXPLAINED)]
+    weights = judgement.reading.updated
+    return unexplained if len(unexplained) == len(updates) >= max(2, len(weights)) else []
 
 
 def _understood(

@@ -428,6 +428,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ABS": _plain(np.abs),
     "SIGN": _plain(np.sign),
     "TANH": _plain(np.tanh),
+    "SIGMOID": _plain(lambda a: 1 / (1 + np.exp(-a))),  # in words beside a table; no sheet has it
     "SINH": _plain(np.sinh),
     "COSH": _plain(np.cosh),
     "PI": lambda: np.pi,
@@ -462,7 +463,8 @@ def write(tree: Tree, home: Cell) -> str:
 def _write(tree: Tree, home: Cell) -> tuple[str, int]:
     match tree:
         case Number(value):
-            return (str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)), 9
+            whole = abs(value) < 1e15 and value == int(value)
+            return (str(int(value)) if whole else repr(value).upper()), 9
         case Text(value):
             return '"' + value.replace('"', '""') + '"', 9
         case Name(name):

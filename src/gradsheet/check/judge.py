@@ -117,14 +117,20 @@ class _Judge:
         off = [k for k in by_value if not errors[k] <= LIVE_TOLERANCE]
         if off:
             yield self.wrong(name, place, "value", off, errors)
-        if len(live) > len(numbers):
+        if len(live) > 1 or (live and self.reading.complete):
             stray = [
                 k
                 for k in numbers
-                if not (updates and self.restarts(k)) and (k or errors[k] > LIVE_TOLERANCE)
+                if not (updates and self.restarts(k)) and (k > live[0] or errors[k] > LIVE_TOLERANCE)
             ]
             if stray:
                 yield self.wrong(name, place, "pasted", stray, errors)
+        elif numbers and self.is_live:
+            off = [k for k in numbers if errors[k] > LIVE_TOLERANCE]
+            if off:
+                yield self.wrong(name, place, "pasted", off, errors)
+            else:
+                self.pasted.append(name)
         elif numbers:
             self.pasted.append(name)
             slack = self.slack(name, place)
@@ -137,6 +143,17 @@ class _Judge:
             holes = [k for k in blank if filled and k < max(filled) and self.is_complete(k)]
         if holes:
             yield self.wrong(name, place, "blank", holes, errors)
+
+    @cached_property
+    def is_live(self) -> bool:
+        """Whether most columns hold formulas."""
+        places = [
+            key.place
+            for key, name in self.reading.quantities.items()
+            if key.place is not None and self.is_judged(name)
+        ]
+        live = sum(self.reader.usual(place) is not None for place in places)
+        return 2 * live > len(places)
 
     def wrong(self, name: str, place: int, kind: str, cells: Sequence[int], errors: Array) -> Wrong:
         own = errors[list(cells)]

@@ -71,6 +71,8 @@ def read_rate(text: str) -> bool:
 
 def read_label(text: str) -> Label | None:
     """The meaning of a header, or None. A header may go on after a bracket, an ``=`` or a line break."""
+    if re.search(r"=.*[^\W\d_]", text):
+        return None  # a formula in words, such as h1 = w1*i1 + w2*i2
     for candidate in dict.fromkeys((text, *re.split(r"[\n=(:]", text)[:1])):
         found = _read(plain(candidate))
         if found is not None:

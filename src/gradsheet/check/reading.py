@@ -806,30 +806,40 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
         known = Key(place) in reading.quantities or place in reader.constant
         if formula is not None and not known and (label is None or label.kind == "slope"):
             unknown[place] = formula
+    matches: list[tuple[Key, str]] = []
     for place, formula in unknown.items():
         try:
             values = reading.found(formula)
         except Unreadable:
             continue
-        for name in candidates:
-            if same(values, reading.expected(name)):
-                return Key(place), name
+        matches += [(Key(place), name) for name in candidates if same(values, reading.expected(name))]
+    for key, name in matches:
+        # ∂E/∂a may also be a δ without its slope: then what reads it is wrong
+        if not name.startswith("dE_d") or _readers_right(reading, key, reading.known):
+            return key, name
     for place in unknown:
-        readers = [
-            (reading.quantities[key], formula)
-            for key in reading.quantities
-            if key.place is not None
-            and key.place not in reader.constant
-            and place in reader.behind(key.place)
-            and (formula := reader.usual(key.place)) is not None
-        ]
-        for name in candidates if readers else ():
+        if _readers_right(reading, Key(place), reading.known):
+            continue
+        for name in candidates:
             healed = _Known(reading, {Key(place): reading.expected(name)})
-            if all(_is_right(reading, healed, *item) for item in readers) and not all(
-                _is_right(reading, reading.known, *item) for item in readers
-            ):
+            if _readers_right(reading, Key(place), healed):
                 return Key(place), name
-    return None
+    return matches[0] if matches else None
+
+
+def _readers_right(reading: Reading, key: Key, known: Mapping[Key, Any]) -> bool:
+    """Whether all quantities that read a column, directly or not, come out right with these values."""
+    reader = reading.reader
+    assert key.place is not None
+    for other, name in reading.quantities.items():
+        if other.place is None or other.place in reader.constant:
+            continue
+        if key.place not in reader.behind(other.place):
+            continue
+        formula = reader.usual(other.place)
+        if formula is not None and not _is_right(reading, known, name, formula):
+            return False
+    return True
 
 
 def _is_right(reading: Reading, known: Mapping[Key, Any], name: str, formula: Formula) -> bool:

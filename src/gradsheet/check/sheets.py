@@ -14,6 +14,9 @@ from openpyxl.worksheet.formula import ArrayFormula
 from gradsheet.check.formula import Cell, Reference, Tree, Unreadable, parse, pattern
 from gradsheet.engines import CellError, Value, ironcalc
 
+MOST_VISITED = 3_000_000
+"""Cells, empty ones included, that are visited in a sheet: about two seconds."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -90,11 +93,20 @@ def read(path: Path) -> Book:
     """
     values = ironcalc.recalculate(path)
     try:
+        if any(_stretched(cells) for cells in values.values()):
+            raise ValueError("openpyxl would fill millions of cells between them")
         formulas, names = _as_typed(path)
     except Exception:  # openpyxl stumbles over namespaces and styles in many ways
         formulas, names = ironcalc.formulas(path), {}
     sheets = {name: Sheet(name, cells, formulas.get(name, {})) for name, cells in values.items()}
     return Book(path, sheets, names)
+
+
+def _stretched(cells: Mapping[tuple[int, int], Value]) -> bool:
+    """Whether a sheet is far larger than what it holds: openpyxl visits all that lies between."""
+    rows = max((row for row, _ in cells), default=0)
+    columns = max((column for _, column in cells), default=0)
+    return rows * columns > MOST_VISITED
 
 
 def _as_typed(
