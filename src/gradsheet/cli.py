@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from gradsheet import __version__
+from gradsheet.check.commands import check
 from gradsheet.errors import GradsheetError, InputError
 from gradsheet.mnist.commands import mnist
 
@@ -235,6 +236,7 @@ def sweep(
     click.echo(sweep.summary(result))
 
 
+main.add_command(check)
 main.add_command(mnist)
 
 

@@ -438,7 +438,7 @@ class _Search:
         before, parameter = reading.worlds[-1], self.name.removeprefix("new_")
         shift = 0 if self.name.startswith("new_") else -1
         weight = reading.worlds[shift][parameter]
-        step = reading.rate_draws * reading.factor * reading.worlds[shift][gradient_name(parameter)]
+        step = reading.rate_draws * abs(reading.factor) * reading.worlds[shift][gradient_name(parameter)]
         if same(found, weight):
             return "the weight is not updated: what is subtracted is 0"
         if same(found, weight + step):
@@ -450,7 +450,9 @@ class _Search:
             if same(share, share[0]):
                 return f"the step is {share[0]:g} times η·{shown(gradient_name(parameter))}"
         for other in reading.updated:
-            if same(found, weight - reading.rate_draws * reading.factor * before[gradient_name(other)]):
+            if same(
+                found, weight - reading.rate_draws * abs(reading.factor) * before[gradient_name(other)]
+            ):
                 return (
                     f"the update uses another weight's gradient: {shown(gradient_name(other))} stands "
                     f"where {shown(gradient_name(parameter))} belongs"

@@ -392,7 +392,7 @@ def _effects(judgement: Judgement) -> Iterator[str]:
         return
     inputs = {**start, **{name: values[0] for name, values in data.items()}}
     right = arrays.train(
-        program, last + 1, rates[0] * reading.factor, inputs=inputs, record=[program.loss]
+        program, last + 1, rates[0] * abs(reading.factor), inputs=inputs, record=[program.loss]
     )
     final = float(right[program.loss][-1])
     now = float(losses[last])

@@ -356,9 +356,10 @@ def rule_of(reading: Reading, name: str) -> tuple[Expression, int]:
         slope: Expression = Quantity(gradient)
         if gradient not in reading.keys:
             slope = reading.rules[gradient]
-        return Quantity(parameter) - Quantity("learning_rate") * slope, (
-            0 if name.startswith("new_") else -1
-        )
+        step = Quantity("learning_rate") * slope
+        downhill = reading.factor > 0 or gradient not in reading.keys
+        rule = Quantity(parameter) - step if downhill else Quantity(parameter) + step
+        return rule, 0 if name.startswith("new_") else -1
     return reading.rules[name], 0
 
 
@@ -380,7 +381,7 @@ def expected_numbers(reading: Reading, found: Mapping[str, Array], name: str) ->
     if (name in reading.updated or name.startswith("new_")) and gradient_name(
         parameter
     ) not in reading.keys:
-        values["learning_rate"] = values["learning_rate"] * reading.factor
+        values["learning_rate"] = values["learning_rate"] * abs(reading.factor)
     with np.errstate(all="ignore"):
         result = scale * np.asarray(evaluate(rule, values), dtype=float)
     return np.array(np.broadcast_to(result, len(reading.table.lines)))

@@ -154,7 +154,7 @@ class Reading:
             rate = self.rate_draws
             after = {}
             for name in program.trained:
-                after[name] = full[name] - rate * self.factor * full[gradient_name(name)]
+                after[name] = full[name] - rate * abs(self.factor) * full[gradient_name(name)]
                 full[new_name(name)] = after[name]
             worlds[shift] = full
             fresh = {name: value for name, value in data().items() if name not in constant}
@@ -887,7 +887,21 @@ def _scaled(reading: Reading) -> Reading:
     if common in (0.0, 1.0) or 2 * count <= len(gradients):
         return reading
     note = f"all gradients are {common:g} times those of the loss as it is written: a convention"
-    return replace(reading, factor=common, notes=(*reading.notes, note))
+    scaled = replace(reading, factor=common, notes=(*reading.notes, note))
+    # t − a in place of a − t is a convention only where the updates add what the others subtract
+    return scaled if common > 0 or _mostly_descends(scaled) else reading
+
+
+def _mostly_descends(reading: Reading) -> bool:
+    """Whether most updates that the sheet has go downhill."""
+    right = []
+    for name in reading.updated:
+        key = reading.keys.get(new_name(name), reading.keys[name])
+        formula = reading.reader.usual(key.place) if key.place is not None else None
+        if formula is not None and formula.iteration + (new_name(name) in reading.keys) > 0:
+            written = new_name(name) if new_name(name) in reading.keys else name
+            right.append(_is_right(reading, reading.known, written, formula))
+    return 2 * sum(right) >= len(right)
 
 
 # ---------------------------------------------------------------- learning rate
