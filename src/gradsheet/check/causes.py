@@ -165,15 +165,16 @@ class _Search:
         key = reader.key(node.at(self.formula.home), self.formula.iteration)
         name = reading.name_of(key)
         shift = -1 if self.name in reading.updated else 0
-        if alike and not self.is_rate(key) and isinstance(reading.rate, Key) and name is None:
-            yield self.to(reading.rate, node, shift), self.rate_cause(node, key)
+        maybe_rate = name is None or self.updates
+        if alike and not self.is_rate(key) and isinstance(reading.rate, Key) and maybe_rate:
+            yield self.to(reading.rate, shift), self.rate_cause(node, key)
         if alike and name is not None and key.shift != shift:
-            yield self.to(reading.keys[name], node, shift), self.cause_of(node, key, name, name)
+            yield self.to(reading.keys[name], shift), self.cause_of(node, key, name, name)
         for other in reading.keys:
             if other != name and (name is not None and _alike(reading, other, name)) == alike:
-                yield self.to(reading.keys[other], node, shift), self.cause_of(node, key, name, other)
+                yield self.to(reading.keys[other], shift), self.cause_of(node, key, name, other)
 
-    def to(self, key: Key, node: Reference, shift: int) -> Reference:
+    def to(self, key: Key, shift: int) -> Reference:
         """A reference to a key, with the dollar signs that its kind needs."""
         table, home = self.reading.table, self.formula.home
         if key.place is None:
@@ -262,7 +263,21 @@ class _Search:
             cause = f"{moved} are read from another row"
             if shift > wanted == 0:
                 cause = f"the updated {moved} of the next row are used too early: this row's own belong there"
+            elif shift < wanted == -1:
+                cause = f"{moved} are read from further up than the row before, so that rows repeat"
             yield Change(tree, cause)
+        tree, names = self.formula.tree, []
+        for path, key in keys.items():
+            name = self.reading.name_of(key) or ""
+            if name.startswith("new_"):
+                used = self.reading.keys[name.removeprefix("new_")]
+                node = self.to(used, wanted)
+                tree = _with_path(tree, path, node)
+                names.append(name.removeprefix("new_"))
+        moved = ", ".join(dict.fromkeys(names))
+        yield Change(
+            tree, f"the updated {moved} are used too early: those of the forward pass belong there"
+        )
 
     def other_structure(self, tree: Tree) -> Iterator[Change]:
         """One sign, operator or bracket changed, anywhere in the formula."""

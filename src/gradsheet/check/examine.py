@@ -12,7 +12,7 @@ import numpy as np
 from gradsheet.backends import arrays
 from gradsheet.backends.workbook_layout import sheet_notation
 from gradsheet.check.causes import UNEXPLAINED, explain, shown
-from gradsheet.check.formula import Cell
+from gradsheet.check.formula import Cell, Unreadable
 from gradsheet.check.judge import (
     Judgement,
     Wrong,
@@ -90,11 +90,33 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
 
 def _strange_rule(judgement: Judgement, findings: Sequence[Finding]) -> list[Finding]:
     """The findings on updates where none follows gradient descent, nor a known mistake in it: another
-    optimizer, on which no verdict is given."""
-    updates = [finding for finding in findings if finding.quantity.startswith("update of")]
-    unexplained = [finding for finding in updates if finding.cause.startswith(UNEXPLAINED)]
-    weights = judgement.reading.updated
-    return unexplained if len(unexplained) == len(updates) >= max(2, len(weights)) else []
+    optimizer, on which no verdict is given. It reads columns of its own, or cannot be explained."""
+    reading = judgement.reading
+    pairs = [
+        (wrong, finding)
+        for wrong, finding in zip(judgement.wrong, findings, strict=True)
+        if finding.quantity.startswith("update of")
+    ]
+    strange = [
+        finding
+        for wrong, finding in pairs
+        if finding.cause.startswith(UNEXPLAINED) or _reads_more(reading, wrong)
+    ]
+    enough = len(strange) == len(pairs) >= max(2, len(reading.updated))
+    return strange if enough and not reading.complete else []
+
+
+def _reads_more(reading: Reading, wrong: Wrong) -> bool:
+    """Whether a formula reads columns that are neither part of the network nor data."""
+    formula = reading.reader.formula(wrong.place, _exemplar(reading, wrong))
+    if formula is None:
+        return False
+    try:
+        keys = reading.reader.keys(formula)
+    except Unreadable:
+        return True
+    unknown = (key.place for key in keys if reading.name_of(key) is None and key != reading.rate)
+    return any(place is not None and place not in reading.reader.constant for place in unknown)
 
 
 def _understood(
