@@ -12,7 +12,7 @@ import numpy as np
 from gradsheet.backends import arrays
 from gradsheet.backends.workbook_layout import sheet_notation
 from gradsheet.check.causes import UNEXPLAINED, explain, shown
-from gradsheet.check.formula import Cell, Unreadable
+from gradsheet.check.formula import Cell, Reference, Unreadable
 from gradsheet.check.judge import (
     Judgement,
     Wrong,
@@ -281,14 +281,17 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     k = _exemplar(reading, wrong)
     cell = table.cell(wrong.place, k)
     text = book.formula(cell)
-    expected = expected_formula(reading, wrong.name, k)
-    cause = ""
+    expected, cause = "", ""
+    if wrong.kind != "slides":
+        expected = expected_formula(reading, wrong.name, k)
     if wrong.kind == "formula":
         formula = reading.reader.formula(wrong.place, k)
         assert formula is not None
         explanation = explain(reading, wrong.name, formula)
         cause = explanation.cause
         expected = explanation.formula or expected
+    elif wrong.kind == "slides":
+        cause, expected = _slid(reading, wrong)
     elif wrong.kind == "pasted":
         cause = "a number was pasted over the formula: it does not follow when anything changes"
     elif wrong.kind == "blank":
@@ -318,6 +321,15 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
         cause,
         None if math.isnan(wrong.error) else wrong.error,
     )
+
+
+def _slid(reading: Reading, wrong: Wrong) -> tuple[str, str]:
+    """Cause and right formula of data whose reference slides off the cell that holds it."""
+    first = reading.reader.formula(wrong.place, 0)
+    assert first is not None
+    assert isinstance(first.tree, Reference)
+    anchored = _absolute(reading, first.tree.at(first.home))
+    return f"the reference slides to empty cells: anchor it as {anchored}", f"={anchored}"
 
 
 def _exemplar(reading: Reading, wrong: Wrong) -> int:

@@ -34,7 +34,7 @@ class Wrong:
 
     ``kind``: ``formula`` (it computes something else), ``pasted`` (a number stands among formulas),
     ``value`` (a number, or a formula that cannot be read, that does not follow from the others),
-    ``blank`` (nothing stands there). ``error`` is the largest relative error, NaN where there is none.
+    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell). ``error`` is the largest relative error, NaN where there is none.
     """
 
     name: str
@@ -80,8 +80,9 @@ class _Judge:
     def run(self) -> Judgement:
         wrong: list[Wrong] = []
         for key, name in self.reading.quantities.items():
-            if key.place is not None and key.place not in self.reader.constant and self.is_judged(name):
-                wrong += self.column(name, key.place)
+            if key.place is None or key.place in self.reader.constant:
+                continue
+            wrong += self.column(name, key.place) if self.is_judged(name) else self.data(name, key.place)
         return Judgement(self.reading, tuple(wrong), self.judged, tuple(self.pasted))
 
     def is_judged(self, name: str) -> bool:
@@ -143,6 +144,19 @@ class _Judge:
             holes = [k for k in blank if filled and k < max(filled) and self.is_complete(k)]
         if holes:
             yield self.wrong(name, place, "blank", holes, errors)
+
+    def data(self, name: str, place: int) -> Iterator[Wrong]:
+        """Data that is copied from cells outside the table, by a reference that slides off them."""
+        slid = []
+        for k in range(self.length):
+            formula = self.reader.formula(place, k)
+            if formula is None or not isinstance(formula.tree, Reference):
+                return
+            source = formula.tree.at(formula.home)
+            if self.table.locate(source) is None and math.isnan(self.book.number(source)):
+                slid.append(k)
+        if slid and slid[0] > 0:
+            yield Wrong(name, place, "slides", tuple(slid), math.nan)
 
     @cached_property
     def is_live(self) -> bool:

@@ -110,7 +110,8 @@ class Reader:
 
     @cached_property
     def loose(self) -> frozenset[int]:
-        """Places that are no part of the table: a single number beside it, such as a learning rate."""
+        """Places that are no part of the table: single numbers beside it, such as a learning rate, or
+        cells that formulas of all iterations read at a fixed place."""
         kept = set()
         for place in self.table.places:
             cells = [self.table.cell(place, k) for k in range(len(self.table.lines))]
@@ -118,9 +119,23 @@ class Reader:
             typed = not any(self.book.formula(cell) for cell in cells)
             label = self.table.labels.get(place)
             beside = label is None or (label.kind == "rate" and len(cells) > 1)
-            if beside and typed and len(filled) == 1:
+            if beside and typed and (len(filled) == 1 or place in self._anchored):
                 kept.add(place)
         return frozenset(kept)
+
+    @cached_property
+    def _anchored(self) -> frozenset[int]:
+        """Places that most formulas reading them read in one fixed iteration."""
+        fixed: Counter[int] = Counter()
+        for place in self.table.places:
+            formula = self.usual(place)
+            for leaf in leaves(formula.tree) if formula is not None else ():
+                if isinstance(leaf, Reference) and formula is not None:
+                    found = self.table.locate(leaf.at(formula.home))
+                    if found is not None:
+                        anchored = leaf.column_fixed if self.table.turned else leaf.row_fixed
+                        fixed[found[0]] += 1 if anchored else -1
+        return frozenset(place for place, count in fixed.items() if count > 0)
 
     @cached_property
     def constant(self) -> frozenset[int]:
