@@ -26,6 +26,7 @@ notebook: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/workbook.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/check.py
 	$(BIN)/python benchmarks/mnist.py speed
 	$(BIN)/python benchmarks/mnist.py runs quick --seeds 3
 	$(BIN)/python benchmarks/mnist.py runs best --seeds 5

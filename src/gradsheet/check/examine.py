@@ -434,8 +434,8 @@ def _effects(judgement: Judgement) -> Iterator[str]:
         return
     difference = abs(now - final) / max(abs(final), 1e-300)
     yield (
-        f"{table.sheet.name}: after {last} updates the loss is {now:.6g}; "
-        f"with the right formulas it is {final:.6g} ({difference:.2g} relative)"
+        f"{table.sheet.name}: after {last} update{'s' * (last > 1)} the loss is {now:.9g}; "
+        f"with the right formulas it is {final:.9g} ({difference:.1e} relative)"
     )
 
 
