@@ -1,4 +1,4 @@
-"""Check many workbooks at once: in parallel, each in a process that can be stopped, none stopping the rest."""
+"""Check many workbooks at once: in parallel, each in a process that can be stopped."""
 
 from __future__ import annotations
 

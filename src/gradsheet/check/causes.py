@@ -40,8 +40,8 @@ UNEXPLAINED = "it computes something else"
 
 
 class Explanation(NamedTuple):
-    """What happened in words, and the formula that belongs there where a change of the user's own formula
-    gives it; None where it has to be written anew."""
+    """What happened in words, and the formula that belongs there where a change of the user's own
+    formula gives it; None where it has to be written anew."""
 
     cause: str
     formula: str | None
@@ -217,7 +217,7 @@ class _Search:
                 )
             return f"{own} is read from another row"
         if name is not None and name.startswith("new_") and name.removeprefix("new_") == other:
-            return f"the updated {other} is used too early: the one that the forward pass used belongs there"
+            return f"the updated {other} is used too early: that of the forward pass belongs there"
         if name is None:
             return f"{own} stands where {wanted} belongs"
         if name.startswith("dE_d") and other.startswith("dE_d"):
@@ -262,7 +262,9 @@ class _Search:
             moved = ", ".join(dict.fromkeys(names))
             cause = f"{moved} are read from another row"
             if shift > wanted == 0:
-                cause = f"the updated {moved} of the next row are used too early: this row's own belong there"
+                cause = (
+                    f"the updated {moved} of the next row are used too early: those of this row belong"
+                )
             elif shift < wanted == -1:
                 cause = f"{moved} are read from further up than the row before, so that rows repeat"
             yield Change(tree, cause)
@@ -329,7 +331,8 @@ class _Search:
                     )
                 yield (
                     Apply(operator, part.arguments),
-                    f"{_SPOKEN[part.function]} stands where {_SPOKEN[operator]} belongs, in {self.text(part)}",
+                    f"{_SPOKEN[part.function]} stands where {_SPOKEN[operator]} belongs, "
+                    f"in {self.text(part)}",
                 )
         match part:
             case Apply("EXP", (Apply("neg", (operand,)),)):
@@ -434,7 +437,7 @@ class _Search:
                         mask = "relu" in self.reading.layers.activations
                         what = f"the slope of {other}'s activation is missing"
                         if mask and set(np.unique(slope)) <= {0.0, 1.0}:
-                            what = f"the ReLU mask of {other} is missing: its slope is 0 where the sum is not positive"
+                            what = f"the ReLU mask of {other} is missing: its slope is 0 below 0"
                         return what + words
                     if same(found, expected * slope * sign):
                         return f"the slope of {other}'s activation is multiplied twice" + words

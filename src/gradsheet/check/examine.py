@@ -1,4 +1,4 @@
-"""Check a workbook: read it, find its tables, read each as a network, judge it, explain what is wrong."""
+"""Check a workbook: find its tables, read each as a network, judge it, explain what is wrong."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Reference:
-    """One cell. ``row`` and ``column`` are offsets from the cell that holds the formula where not fixed."""
+    """One cell. ``row`` and ``column`` are offsets from the formula's own cell where not fixed."""
 
     sheet: str | None
     row: int
@@ -138,18 +138,6 @@ def pattern(text: str, home: Cell) -> str:
         return down + across
 
     return _IN_FORMULA.sub(offset, text)
-
-
-def replaced(text: str, home: Cell, change: Callable[[Cell], str | None]) -> str:
-    """The formula with some references on its own sheet replaced; ``change`` gives the new text or None."""
-
-    def other(match: re.Match[str]) -> str:
-        if match[2] is None or text[: match.start()].endswith("!"):
-            return match[0]
-        cell = Cell(home.sheet, int(match[4]) - 1, column_index_from_string(match[2]) - 1)
-        return change(cell) or match[0]
-
-    return _IN_FORMULA.sub(other, text)
 
 
 def parse(text: str, home: Cell) -> Tree:

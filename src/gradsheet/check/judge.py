@@ -1,4 +1,4 @@
-"""Judge every cell of a table by its reading, each on its own: an error never shows in what depends on it.
+"""Judge every cell of a table by its reading, each on its own, so that no error shows in another cell.
 
 A formula is right where it gives the right value on random networks, whatever its spelling. A number
 that was pasted in is right where it agrees with the numbers it follows from, to its printed digits.
@@ -34,7 +34,8 @@ class Wrong:
 
     ``kind``: ``formula`` (it computes something else), ``pasted`` (a number stands among formulas),
     ``value`` (a number, or a formula that cannot be read, that does not follow from the others),
-    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell). ``error`` is the largest relative error, NaN where there is none.
+    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell). ``error`` is the
+    largest relative error, NaN where there is none.
     """
 
     name: str
@@ -202,7 +203,7 @@ class _Judge:
         return self.verdicts[case]
 
     def signature(self, formula: Formula) -> Hashable:
-        """Equal for cells whose formulas mean the same: so a column that was filled down is judged once."""
+        """Equal for cells whose formulas mean the same: a column that was filled down is judged once."""
         if formula.home not in self.signatures:
             self.signatures[formula.home] = None  # a circle ends here
             parts: list[Hashable] = [self.book.pattern(formula.home)]
@@ -266,8 +267,10 @@ class _Judge:
         return np.asarray(errors)
 
     def units(self, name: str, place: int) -> Array:
-        """Half a unit of the last printed digit of every pasted number; 0 for formulas and for what was
-        given. A number with few digits is one that ends in zeros where the others of its column do not."""
+        """Half a unit of the last printed digit of every pasted number; 0 for formulas and what was given.
+
+        A number with few digits is one that ends in zeros where the others of its column do not.
+        """
         units = np.zeros(self.length)
         if name not in self.reading.updated and not self.is_judged(name):
             return units

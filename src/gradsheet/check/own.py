@@ -19,7 +19,7 @@ from gradsheet.verify import read_plan
 
 
 def own_reading(book: Book) -> Reading | None:
-    """The reading of the sheet Backprop; None where gradsheet did not write it, or columns were moved."""
+    """The reading of the sheet Backprop; None where gradsheet did not write it or columns were moved."""
     sheets = {name: sheet.values for name, sheet in book.sheets.items()}
     if NETWORK not in sheets or BACKPROP not in sheets:
         return None

@@ -64,10 +64,10 @@ def new_name(parameter: str) -> str:
 class Reading:
     """One way to read a table.
 
-    ``quantities`` gives for every key (with shift 0) the quantity that stands there; ``typed`` the values
-    of those that are typed into formulas. ``rate`` is where the learning rate stands, None where nothing
-    is updated. ``factor`` is what all gradient columns are multiplied with. ``complete`` tells that every
-    cell is to be filled, as in an exercise.
+    ``quantities`` gives for every key (with shift 0) the quantity that stands there; ``typed`` the
+    values of those that are typed into formulas. ``rate`` is where the learning rate stands, None where
+    nothing is updated. ``factor`` is what all gradient columns are multiplied with. ``complete`` tells
+    that every cell is to be filled, as in an exercise.
     """
 
     reader: Reader
@@ -332,6 +332,10 @@ class _Maker:
                 if found is not None:
                     targets[k], factor = found
                     factors.append(factor)
+        for place in by_kind["loss"]:
+            read = self.only_target(place, outputs)
+            if read is not None and targets[read[0]] is None:
+                targets[read[0]] = read[1]
         for place in by_kind["total"]:
             share = self.share_of(place, by_kind["loss"])
             if share is not None:
@@ -403,6 +407,19 @@ class _Maker:
                 by_kind["loss" if hits == 1 and len(outputs) > 1 else "total"].append(place)
         self.losses = {kind: list(places) for kind, places in by_kind.items()}
 
+    def only_target(self, place: int, outputs: Sequence[Key]) -> tuple[int, Key] | None:
+        """Output and target of a loss that is none that is known, but reads just one of each."""
+        formula = self.reader.usual(place)
+        if formula is None:
+            return None
+        try:
+            leaves = self.leaves(formula, outputs)
+        except Unreadable:
+            return None
+        read = [k for k, output in enumerate(outputs) if output in leaves]
+        others = [key for key in leaves if key not in outputs]
+        return (read[0], others[0]) if len(read) == len(others) == 1 else None
+
     def loss_of(
         self, place: int, output: Key, outputs: Sequence[Key]
     ) -> tuple[Source, float | None] | None:
@@ -449,10 +466,8 @@ class _Maker:
     ) -> tuple[Source, float | None] | None:
         """The target that is typed into c·(t − a)²: where the parabola in a has its lowest point."""
         x = np.linspace(0.1, 0.9, 5)
-        y = np.array(
-            [np.broadcast_to(self.reader.value(formula, {**base, output: v + 0 * base[output]}), DRAWS)[0]
-             for v in x]
-        )  # fmt: skip
+        points = ({**base, output: np.full(DRAWS, v)} for v in x)
+        y = np.array([np.mean(self.reader.value(formula, point)) for point in points])
         c, b, _ = np.polyfit(x, y, 2)
         if c > 1e-6 and same(np.polyval(np.polyfit(x, y, 2), x), y):
             return round(float(-b / (2 * c)), 9), _nice(float(c))
@@ -492,7 +507,7 @@ class _Maker:
         return self.reader.table.cell(key.place, iteration + key.shift)
 
     def share_of(self, place: int, losses: Sequence[int]) -> float | None:
-        """What a total multiplies the losses of the outputs with: 1 for their sum, 1/n for their mean."""
+        """What a total multiplies the losses with: 1 for their sum, 1/n for their mean."""
         formula = self.reader.usual(place)
         if formula is None or not losses:
             return None
@@ -953,9 +968,9 @@ def find_rate(
             if number is not None:
                 numbers[number] += 1
     labelled = labelled_rate(reader)
-    if labelled is not None and (cells[labelled] or not numbers):
-        if not cells or cells[labelled] or not cells.most_common(1)[0][1] > 1:
-            return labelled if cells or _updating_places(reader, parameters) else None
+    most = cells.most_common(1)[0][1] if cells else 0
+    if labelled is not None and (cells[labelled] or (not numbers and most <= 1)):
+        return labelled if cells or _updating_places(reader, parameters) else None
     if cells and cells.most_common(1)[0][1] >= numbers.total():
         return cells.most_common(1)[0][0]
     return numbers.most_common(1)[0][0] if numbers else _rate_by_numbers(reader, parameters, quantities)
@@ -995,7 +1010,7 @@ def _updating_places(reader: Reader, parameters: Mapping[int, str]) -> list[int]
 
 
 def _is_setting(reader: Reader, key: Key) -> bool:
-    """Whether a key may be the learning rate: a cell outside the table, or a column that is called so."""
+    """Whether a key may be the learning rate: a cell outside the table, or a column of settings."""
     if key.place is None:
         return True
     label = reader.table.labels.get(key.place)

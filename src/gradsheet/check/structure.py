@@ -139,7 +139,7 @@ class Reader:
 
     @cached_property
     def constant(self) -> frozenset[int]:
-        """Places of data: the same number in all iterations, typed or copied, and nothing that learns."""
+        """Places of data: the same number in all iterations, typed or copied, nothing that learns."""
         gradients = {label.key for label in self.table.labels.values() if label.kind == "gradient"}
         kept = set()
         for place in self.table.places:

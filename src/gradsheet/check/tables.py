@@ -118,7 +118,8 @@ def _told(columns: Mapping[str, str]) -> dict[int, Label]:
         label = read_label(name)
         if label is None:
             raise InputError(
-                f"--map: {name!r} is not the name of a quantity; use names such as w3, h1, a_h1, t1, E1, dE/dw3"
+                f"--map: {name!r} is not the name of a quantity; "
+                "use names such as w3, h1, a_h1, t1, E1, dE/dw3"
             )
         given[column_index_from_string(letters) - 1] = label
     return given

@@ -55,7 +55,8 @@ def disagreements(reading: Reading) -> Iterator[str]:
             found = _value(reading, side, names)
             if found is not None and not same(found, reading.expected(quantity)):
                 cell = Cell(sheet.name, row, column)
-                yield f"{sheet.name}!{cell.address} says {text.strip()!r}, which is not what belongs there"
+                place = f"{sheet.name}!{cell.address}"
+                yield f"{place} says {text.strip()!r}, which is not what belongs there"
                 break
 
 

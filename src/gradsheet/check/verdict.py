@@ -13,7 +13,7 @@ EXIT_CODES: Mapping[str, int] = {"correct": 0, "wrong": 1, "unusable": 2, "not u
 
 @dataclass(frozen=True)
 class LearningRate:
-    """The cell that holds the learning rate (None where it is typed into the formulas), and its value."""
+    """The cell that holds the learning rate (None where it is typed into formulas), and its value."""
 
     cell: str | None
     value: float | None
