@@ -34,8 +34,8 @@ class Wrong:
 
     ``kind``: ``formula`` (it computes something else), ``pasted`` (a number stands among formulas),
     ``value`` (a number, or a formula that cannot be read, that does not follow from the others),
-    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell). ``error`` is the
-    largest relative error, NaN where there is none.
+    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell). ``error`` is
+    the largest relative error, NaN where there is none.
     """
 
     name: str
@@ -267,7 +267,7 @@ class _Judge:
         return np.asarray(errors)
 
     def units(self, name: str, place: int) -> Array:
-        """Half a unit of the last printed digit of every pasted number; 0 for formulas and what was given.
+        """Half a unit of the last printed digit of every pasted number; 0 for formulas and givens.
 
         A number with few digits is one that ends in zeros where the others of its column do not.
         """

@@ -304,6 +304,7 @@ class _Maker:
             _loss_words(loss, len(outputs)),
             notes=tuple(self.notes),
         )
+        reading = _without_steps(_without_differences(reading))
         scaled = _scaled(reading)
         if loss.guessed and scaled.factor > 0 and scaled.factor != 1.0:
             return _Maker(self.reader, self.layers, self.parameters).make(0.5 * scaled.factor)
@@ -895,19 +896,63 @@ def _loss_words(loss: _Loss, outputs: int) -> str:
     return words
 
 
+def _values_of(reading: Reading, key: Key) -> Array | None:
+    """What a column computes in the random networks, its gradients not taken for right."""
+    formula = reading.reader.usual(key.place) if key.place is not None else None
+    if formula is None:
+        return None
+    try:
+        values = reading.reader.value(formula, _Known(reading, backward=False))
+        return np.asarray(np.broadcast_to(np.asarray(values, dtype=float), DRAWS))
+    except (Unreadable, TypeError, ValueError):
+        return None
+
+
+def _without_steps(reading: Reading) -> Reading:
+    """Columns that hold ±η·∂E/∂w are steps on the way to the update, not gradients."""
+    gradients = {key: name for key, name in reading.quantities.items() if name.startswith("dE_d")}
+    steps = set()
+    for key, name in gradients.items():
+        values, step = _values_of(reading, key), reading.rate_draws * reading.expected(name)
+        if (
+            values is not None
+            and isinstance(reading.rate, Key)
+            and (same(values, step) or same(values, -step))
+        ):
+            steps.add(key)
+    if 2 * len(steps) <= len(gradients) or len(steps) < 2:
+        return reading
+    kept = {key: name for key, name in reading.quantities.items() if key not in gradients}
+    note = "the columns named like gradients hold the steps η·∂E/∂w: judged by the updates"
+    return replace(reading, quantities=kept, notes=(*reading.notes, note))
+
+
+def _without_differences(reading: Reading) -> Reading:
+    """Columns that are called errors and hold t − a are no losses."""
+    losses = {
+        key: name for key, name in reading.quantities.items() if name[0] == "E" and name[1:].isdigit()
+    }
+    plain = set()
+    world = reading.worlds[0]
+    last = len(reading.program.network.layers) - 1
+    for key, name in losses.items():
+        output = net.activation_name(reading.program.network, last, int(name[1:]))
+        values, difference = _values_of(reading, key), world[f"t{name[1:]}"] - world[output]
+        if values is not None and (same(values, difference) or same(values, -difference)):
+            plain.add(key)
+    if not plain or len(plain) < len(losses):
+        return reading
+    kept = {key: name for key, name in reading.quantities.items() if key not in plain}
+    note = "the columns named like errors hold t − a, not a loss"
+    return replace(reading, quantities=kept, notes=(*reading.notes, note))
+
+
 def _scaled(reading: Reading) -> Reading:
     """Gradient columns that all hold the same multiple of the gradient follow a convention."""
     ratios: list[float] = []
     gradients = [(key, name) for key, name in reading.quantities.items() if name.startswith("dE_d")]
     for key, name in gradients:
-        formula = reading.reader.usual(key.place or 0)
-        try:
-            found = None
-            if formula is not None:
-                values = reading.reader.value(formula, _Known(reading, backward=False))
-                found = np.broadcast_to(values, DRAWS)
-        except Unreadable:
-            found = None
+        found = _values_of(reading, key)
         expected = reading.expected(name)
         slopes = np.abs(expected) > 0  # a ReLU may have none
         if found is not None and slopes.any() and same(found * slopes, found):
@@ -957,11 +1002,11 @@ def find_rate(
             keys = reader.keys(formula)
         except Unreadable:
             continue
-        outside = [
-            key._replace(shift=0)
-            for key in keys
-            if key._replace(shift=0) not in quantities and _is_setting(reader, key)
-        ]
+        outside = _settings(reader, keys, quantities)
+        if not outside:  # a column of steps, Δw = −η·∂E/∂w, may stand between
+            behind = (reader.usual(key.place) for key in keys if key.place not in (None, place))
+            for step in behind:
+                outside += _settings(reader, reader.keys(step), quantities) if step is not None else []
         cells.update(outside)
         if not outside and len(keys) >= 2:
             number = _typed_rate(reader, formula, keys)
@@ -1001,6 +1046,12 @@ def _rate_by_numbers(
     middle = float(np.median(rates))
     agreeing = np.abs(rates - middle) < 0.02 * abs(middle)
     return float(f"{middle:.2g}") if middle > 0 and agreeing.mean() > 0.6 else None
+
+
+def _settings(reader: Reader, keys: Iterable[Key], quantities: Mapping[Key, str]) -> list[Key]:
+    """Those of the keys that may be the learning rate."""
+    own = [key._replace(shift=0) for key in keys]
+    return [key for key in own if key not in quantities and _is_setting(reader, key)]
 
 
 def _updating_places(reader: Reader, parameters: Mapping[int, str]) -> list[int]:

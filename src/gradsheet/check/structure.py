@@ -364,8 +364,27 @@ class _NeuronFinder:
                         found = True
                 except Unreadable:
                     del waiting[place]
+        for place, formula in waiting.items():
+            self.refuse_softmax(place, formula)
         unique = {id(neuron): neuron for neuron in self.by_place.values()}
         return self.without_backward(list(unique.values()))
+
+    def refuse_softmax(self, place: int, formula: Formula) -> None:
+        """An output that reads several sums, and nothing else, is no activation of one neuron."""
+        try:
+            keys = self.reader.keys(formula)
+        except Unreadable:
+            return
+        label = self.reader.table.labels.get(place)
+        named = label is None or label.kind == "forward"
+        if named and len(keys) > 1 and all(Key(k.place) in self.sums and k.shift == 0 for k in keys):
+            raise NotUnderstood(
+                f"column {self.reader.table.name(place)} reads several neurons, as a softmax does"
+            )
+
+    @property
+    def sums(self) -> set[Key]:
+        return {Key(n.sum_place) for n in self.by_place.values() if n.sum_place is not None}
 
     def classify(self, place: int, formula: Formula) -> bool:
         """Try to read a place as a sum, as an activation of a known sum, or as both in one."""

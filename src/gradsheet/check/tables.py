@@ -249,11 +249,11 @@ def _same_stride(lines: Sequence[int], line: int) -> bool:
 def _without_repeats(
     labels: Mapping[int, Label], lines: Sequence[int], numbers: Mapping[int, set[int]]
 ) -> dict[int, Label]:
-    """One place per meaning: of two, the one that is filled in more iterations, then the later one."""
+    """One place per meaning: of two, the one that is filled in more iterations, then the first."""
     filled = {place: sum(place in numbers[line] for line in lines) for place in labels}
     best: dict[Label, int] = {}
     for place, label in labels.items():
-        if filled[place] and (label not in best or filled[place] >= filled[best[label]]):
+        if filled[place] and (label not in best or filled[place] > filled[best[label]]):
             best[label] = place
     return {place: label for label, place in sorted(best.items(), key=lambda item: item[1])}
 
