@@ -241,6 +241,59 @@ def test_an_unknown_activation_is_not_judged(folder: Path) -> None:
     assert "the activation in column" in verdict.reason
 
 
+def test_updates_after_a_batch_of_rows_are_not_judged(folder: Path) -> None:
+    def batches(sheet: Any, table: Any) -> None:
+        for row in range(table.first_row + 1, table.last_row + 1):
+            for number in range(1, 9):
+                weight, gradient = table.columns[f"w{number}"], table.columns[f"dE/dw{number}"]
+                new = f"={weight}{row - 1}"
+                if (row - table.first_row) % 2 == 0:
+                    new += f"-0.5*AVERAGE({gradient}{row - 2}:{gradient}{row - 1})"
+                sheet[f"{weight}{row}"] = new
+
+    verdict = check(edited(build(folder / "b.xlsx", COURSE), batches))
+    assert (verdict.outcome, verdict.findings) == ("not understood", ())
+    assert "once in several rows" in verdict.reason
+
+
+def test_a_softmax_is_not_judged(folder: Path) -> None:
+    def softmax(sheet: Any, table: Any) -> None:
+        for row in range(table.first_row, table.last_row + 1):
+            exps = [f"EXP({table.columns[total]}{row})" for total in ("o1", "o2")]
+            for own, output in zip(exps, ("a_o1", "a_o2"), strict=True):
+                sheet[f"{table.columns[output]}{row}"] = f"={own}/({'+'.join(exps)})"
+
+    verdict = check(edited(build(folder / "x.xlsx", COURSE), softmax))
+    assert (verdict.outcome, verdict.findings) == ("not understood", ())
+    assert "as a softmax does" in verdict.reason
+
+
+def test_steps_in_place_of_gradients_are_a_convention(folder: Path) -> None:
+    def steps(sheet: Any, table: Any) -> None:
+        rate = re.sub(r"([A-Z]+)(\d+)", r"$\1$\2", table.learning_rate_cell)
+        for number in range(1, 9):
+            weight, step = table.columns[f"w{number}"], table.columns[f"dE/dw{number}"]
+            sheet[f"{step}{table.header_row}"] = f"Δw{number}"
+            for row in range(table.first_row, table.last_row + 1):
+                sheet[f"{step}{row}"] = f"=-{rate}*({sheet[f'{step}{row}'].value[1:]})"
+                if row > table.first_row:
+                    sheet[f"{weight}{row}"] = f"={weight}{row - 1}+{step}{row - 1}"
+
+    assert check(edited(build(folder / "d.xlsx", COURSE), steps)).outcome == "correct"
+
+
+def test_an_error_that_is_a_difference_is_no_wrong_loss(folder: Path) -> None:
+    def differences(sheet: Any, table: Any) -> None:
+        for row in range(table.first_row, table.last_row + 1):
+            for k in "12":
+                target, output = table.columns[f"t{k}"], table.columns[f"a_o{k}"]
+                sheet[f"{table.columns[f'E{k}']}{row}"] = f"={target}{row}-{output}{row}"
+            errors = [f"{table.columns[f'E{k}']}{row}^2" for k in "12"]
+            sheet[f"{table.columns['E_total']}{row}"] = f"=0.5*({'+'.join(errors)})"
+
+    assert check(edited(build(folder / "e.xlsx", COURSE), differences)).outcome == "correct"
+
+
 def test_a_workbook_of_something_else_is_not_understood(folder: Path) -> None:
     book = openpyxl.Workbook()
     for row in range(1, 40):

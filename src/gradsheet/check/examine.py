@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,29 @@ def best(reader: Reader) -> Judgement:
     if 2 * len(wrong) > len(forward):
         raise NotUnderstood("most of its forward pass is not what a dense network computes")
     return chosen
+
+
+def _updates_in_batches(reading: Reading) -> bool:
+    """Whether all weights are copied from row to row, and again and again changed in between."""
+    if reading.complete or not reading.updated:
+        return False
+    table, changes = reading.table, []
+    for name in reading.updated:
+        place = reading.keys[name].place
+        if place is None:
+            return False
+        formulas = [reading.reader.formula(place, k) for k in range(1, len(table.lines))]
+        copies = [f is not None and isinstance(f.tree, Reference) for f in formulas]
+        places = [f.tree.at(f.home) if f and isinstance(f.tree, Reference) else None for f in formulas]
+        same_column = all(cell is None or _of(reading, cell) == place for cell in places)
+        turns = sum(a != b for a, b in pairwise(copies))
+        changes.append(turns >= 3 and same_column)
+    return all(changes)
+
+
+def _of(reading: Reading, cell: Cell) -> int | None:
+    found = reading.table.locate(cell)
+    return None if found is None else found[0]
 
 
 def _is_forward(reading: Reading, name: str) -> bool:
