@@ -153,10 +153,14 @@ def best(reader: Reader) -> Judgement:
     chosen = min(judged, key=lambda judgement: judgement.columns)
     if chosen.judged == 0:
         raise NotUnderstood("its formulas could not be read")
-    forward = [
-        key for key, name in chosen.reading.quantities.items() if _is_forward(chosen.reading, name)
-    ]
-    wrong = {w.place for w in chosen.wrong if w.kind != "blank" and _is_forward(chosen.reading, w.name)}
+    if _updates_in_batches(chosen.reading):
+        raise NotUnderstood("its weights change once in several rows, after a batch of samples")
+    columns = {w.place for w in chosen.wrong if w.kind != "blank"}
+    # without headers a reading has less to go by
+    if len(columns) > len(chosen.reading.quantities) / (2 if reader.table.labels else 4):
+        raise NotUnderstood("most of it is not what a network computes that learns by gradient descent")
+    forward = [name for name in chosen.reading.quantities.values() if _is_forward(chosen.reading, name)]
+    wrong = {w.place for w in chosen.wrong if w.place in columns and _is_forward(chosen.reading, w.name)}
     if 2 * len(wrong) > len(forward):
         raise NotUnderstood("most of its forward pass is not what a dense network computes")
     return chosen
