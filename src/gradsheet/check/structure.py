@@ -568,12 +568,14 @@ class _NumberFinder:
                     return Neuron(key.place, None, terms, [] if bias is None else [bias])
         return None
 
-    def agree(self, a: Any, b: Any, terms: int) -> bool:
-        """Whether most rows agree as far as printed digits go (four, say, of numbers of order 1)."""
-        known = ~np.isnan(a) & ~np.isnan(b)
+    def agree(self, computed: Any, shown: Any, terms: int) -> bool:
+        """Whether most rows agree as far as the printed digits go (at worst four decimals)."""
+        known = ~np.isnan(computed) & ~np.isnan(shown)
         if not known.any():
             return False
-        close = np.abs(a - b)[known] <= 2e-4 * (1 + terms)
+        decimals = [len(f"{value:.12f}".rstrip("0").partition(".")[2]) for value in shown[known]]
+        unit = min(1e-4, 10.0 ** (1 - float(np.median(decimals))))
+        close = np.abs(computed - shown)[known] <= 2 * (1 + terms) * unit
         return bool(close.mean() > 0.6)
 
 
