@@ -46,6 +46,30 @@ def test_the_readmes_numbers_are_those_of_the_results():
     assert [number for number in expected if number not in readme] == []
 
 
+def test_the_readmes_numbers_of_check_are_those_of_the_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = json.loads((ROOT / "results" / "check.json").read_text())
+    right, wrong = (results["outcomes"][key] for key in ("right", "with a mistake"))
+    shown = {key: count for key, count in wrong.items() if key != "no number differs"}
+    times = {
+        name: f"{t['mean_seconds']:.2f} ± {t['standard_deviation']:.2f} s"
+        for name, t in results["times"].items()
+    }
+    assert "false alarm" not in right
+    assert "missed" not in wrong
+    expected = [
+        f"{sum(right.values())} right sheets",
+        f"{right['correct']} correct, {right['not understood']} not understood, no false alarm",
+        f"{sum(shown.values())} sheets with a planted mistake",
+        f"{shown['found']} all wrong columns named and no other; {shown['found where it shows']} some of them",
+        f"{shown['found, and a right column called wrong']} a right column as well",
+        f"{shown['not understood']} not understood; none called correct",
+        times["100 rows, wrong"],
+        times["class of 60"],
+    ]
+    assert [number for number in expected if number not in readme] == []
+
+
 def test_the_readmes_numbers_of_mnist_are_those_of_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     results = json.loads((ROOT / "results" / "mnist.json").read_text())
