@@ -84,3 +84,6 @@ def _check(path: Path, sheet: str | None, columns: Mapping[str, str]) -> Verdict
     except GradsheetError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return Verdict(str(path), "unusable", reason=reason)
+    except Exception as error:  # a fault of ours must not take the other files with it, nor be hidden
+        reason = f"gradsheet itself failed on it ({type(error).__name__}: {error}); please report it"
+        return Verdict(str(path), "not understood", reason=reason)

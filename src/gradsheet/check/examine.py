@@ -31,7 +31,7 @@ from gradsheet.check.tables import Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
-from gradsheet.expression import format_number, render
+from gradsheet.expression import ATOM, PRODUCT, Form, format_number, render
 
 
 def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | None = None) -> Verdict:
@@ -71,7 +71,7 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
             findings += own
             if own:
                 effects += _effects(judgement)
-    findings += _rate_names(path, book, understood)
+    findings += _rate_names(path, understood)
     if not understood and not reasons:
         reasons.append("no table with the weights, sums and gradients of a network was found in it")
     outcome: Outcome = "wrong" if findings else "not understood" if reasons else "correct"
@@ -136,7 +136,7 @@ def _understood(
         for table in tables:
             try:
                 judgements.append(best(Reader(book, table)))
-            except NotUnderstood as error:
+            except (NotUnderstood, Unreadable) as error:
                 reasons.append(f"{sheet.name}, headers in {_line(table)}: {error}")
         if judgements:
             return judgements, reasons
@@ -321,7 +321,8 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     elif wrong.kind == "slides":
         cause, expected = _slid(reading, wrong)
     elif wrong.kind == "pasted":
-        cause = "a number was pasted over the formula: it does not follow when anything changes"
+        what = "a text stands" if isinstance(book.value(cell), str) else "a number was pasted"
+        cause = f"{what} over the formula: it does not follow when anything changes"
     elif wrong.kind == "blank":
         cause = "not filled in" if reading.complete else "nothing stands there: it counts as 0"
     else:
@@ -407,7 +408,9 @@ def expected_formula(reading: Reading, name: str, k: int) -> str:
             return _absolute(reading, key.cell)
         return reading.table.cell(key.place, max(k + shift, 0)).address
 
-    return "=" + render(rule, sheet_notation(reference))
+    notation = sheet_notation(reference)
+    plain = {"sigmoid": Form("1/(1+EXP(-{0}))", PRODUCT, (ATOM,))}  # as people type it
+    return "=" + render(rule, notation._replace(forms={**notation.forms, **plain}))
 
 
 def _absolute(reading: Reading, cell: Cell) -> str:
@@ -470,12 +473,14 @@ def _effects(judgement: Judgement) -> Iterator[str]:
 # ---------------------------------------------------------------- names that speak of a learning rate
 
 _NAMED_RATE = re.compile(
-    r"(?:learning[ _-]*rate|(?<![a-z])lr|(?<![a-z])eta|η)[ _=:-]*(?:of[ _-]*)?(\d+(?:[.,]\d+)?)",
+    r"(?:learning[ _-]*rate[ _=:-]*(?:of[ _-]*)?|(?<![a-z])(?:lr|eta|η)[ _=:-]+)"
+    r"(0[.,]\d+|[1-9]\d{0,2}(?:[.,]\d+)?)"
+    r"(?![\d%e]|[.,]\d|[ _]*%|[ _-]*to[ _-]|[ _]*[-–][ _]*\d)",  # no 1e-1, 50 %, 1 to 10
     re.IGNORECASE,
 )
 
 
-def _rate_names(path: Path, book: Book, understood: Sequence[Understood]) -> Iterator[Finding]:
+def _rate_names(path: Path, understood: Sequence[Understood]) -> Iterator[Finding]:
     """File and sheet names that state another learning rate than the sheet uses."""
     values = [table.learning_rate.value for table in understood]
     spoken = _NAMED_RATE.search(path.stem)

@@ -74,7 +74,8 @@ class _Judge:
         self.book = reading.reader.book
         self.length = len(self.table.lines)
         self.verdicts: dict[Hashable, bool | None] = {}
-        self.signatures: dict[Cell, Hashable] = {}
+        self.signatures: dict[Cell, int] = {}
+        self.meanings: dict[Hashable, int] = {}
         self.judged = 0
         self.pasted: list[str] = []
 
@@ -202,10 +203,10 @@ class _Judge:
             return None
         return self.verdicts[case]
 
-    def signature(self, formula: Formula) -> Hashable:
+    def signature(self, formula: Formula) -> int:
         """Equal for cells whose formulas mean the same: a column that was filled down is judged once."""
         if formula.home not in self.signatures:
-            self.signatures[formula.home] = None  # a circle ends here
+            self.signatures[formula.home] = -1  # a circle ends here
             parts: list[Hashable] = [self.book.pattern(formula.home)]
             if not self.is_local(formula):
                 for cell in self.cells(formula):
@@ -215,7 +216,9 @@ class _Judge:
                         parts.append(key)
                     else:
                         parts.append(self.signature(Formula(tree, cell, formula.iteration)))
-            self.signatures[formula.home] = tuple(parts)
+            # a number for each meaning: nested tuples would be hashed through again and again
+            meaning = self.meanings.setdefault(tuple(parts), len(self.meanings))
+            self.signatures[formula.home] = meaning
         return self.signatures[formula.home]
 
     def is_local(self, formula: Formula) -> bool:

@@ -81,7 +81,7 @@ def read_label(text: str) -> Label | None:
 
 
 def _key(kind: str, index: str) -> str:
-    letter = "b" if kind.startswith("b") else "w"
+    letter = "b" if kind[0] == "b" else "θ" if kind[0] in "tθ" else "w"
     return letter + re.sub(r"[^a-z0-9]+", "_", index).strip("_")
 
 

@@ -764,10 +764,12 @@ def _with_helpers(program: Program, loss: _Loss) -> Program:
         [net.sum_name(network, layer, k + 1) for k in range(spec.neurons)]
         for layer, spec in enumerate(network.layers)
     ]
-    weights = iter(q.name for q in program.of_role("parameter") if q.name[0] != "b")
-    by_layer = [
-        [[next(weights) for _ in range(s.fan_in)] for _ in range(s.neurons)] for s in network.layers
-    ]
+    parameters = iter(q.name for q in program.of_role("parameter"))
+    by_layer = []
+    for spec in network.layers:  # its weights neuron by neuron, then its biases
+        by_layer.append([[next(parameters) for _ in range(spec.fan_in)] for _ in range(spec.neurons)])
+        for _ in spec.biases:
+            next(parameters)
     for layer in range(len(network.layers)):
         for k, total in enumerate(names[layer], 1):
             output = net.activation_name(network, layer, k)

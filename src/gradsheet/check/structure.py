@@ -196,9 +196,12 @@ class Reader:
 
         Raises `Unreadable`.
         """
-        return self._value(formula, known, 0)
+        return self._value(formula, known, 0, {})
 
-    def _value(self, formula: Formula, known: Mapping[Key, Any], depth: int) -> Any:
+    def _value(
+        self, formula: Formula, known: Mapping[Key, Any], depth: int, done: dict[Cell, Any]
+    ) -> Any:
+        """``done`` holds the cells that were evaluated on the way: each is evaluated once."""
         if depth > DEEPEST:
             raise Unreadable("cells that refer to each other in a long chain or a circle")
 
@@ -215,7 +218,10 @@ class Reader:
                 inner = self.book.tree(cell)
                 if inner is None:
                     raise Unreadable(f"the formula in {cell.address}")
-                return self._value(Formula(inner, cell, formula.iteration), known, depth + 1)
+                if cell not in done:
+                    inside = Formula(inner, cell, formula.iteration)
+                    done[cell] = self._value(inside, known, depth + 1, done)
+                return done[cell]
             value = self.book.value(cell)
             return "" if value is None else value if isinstance(value, str) else float(value)
 
@@ -247,6 +253,15 @@ class Reader:
 
     def behind(self, place: int) -> set[int]:
         """All places of the same iteration that a place reads, directly or through others."""
+        if place not in self._behind:
+            self._behind[place] = self._find_behind(place)
+        return self._behind[place]
+
+    @cached_property
+    def _behind(self) -> dict[int, set[int]]:
+        return {}
+
+    def _find_behind(self, place: int) -> set[int]:
         found: set[int] = set()
         stack = [place]
         while stack:
@@ -505,7 +520,7 @@ class _NumberFinder:
         table = reader.table
         rows = range(min(len(table.lines), self.MOST_ROWS))
         labels = table.labels
-        self.weights = [Key(p) for p in parameters if p in labels and labels[p].key.startswith("w")]
+        self.weights = [Key(p) for p in parameters if p in labels and labels[p].key[0] != "b"]
         self.weights.sort(key=lambda key: _natural(labels[key.place or 0].key))
         self.biases = [Key(p) for p in parameters if p in labels and Key(p) not in self.weights]
         self.inputs = [Key(p) for p in labels if labels[p].kind == "input"]
@@ -587,7 +602,7 @@ class Layers:
     """The network of a table: inputs, and by layer its neurons, weights, biases and activation.
 
     ``weights`` is by layer, neuron and input; ``biases`` by layer: none, one a neuron, or one that all
-    share. ``strange`` counts the terms that the formulas have otherwise.
+    share.
     """
 
     inputs: tuple[Source, ...]
@@ -595,7 +610,6 @@ class Layers:
     weights: tuple[tuple[tuple[Key, ...], ...], ...]
     biases: tuple[tuple[Source, ...], ...]
     activations: tuple[str, ...]
-    strange: int = 0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -614,8 +628,7 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
     sources: list[list[object]] = [list(inputs)]
     sources += [[id(neuron) for neuron in layer] for layer in layers[:-1]]
     owner = {place: id(neuron) for neuron in neurons for place in neuron.places}
-    observed: dict[tuple[int, int, int], list[Key]] = {}
-    misfits = 0
+    observed: dict[tuple[int, int, int], Key] = {}
     for depth, layer in enumerate(layers):
         for j, neuron in enumerate(layer):
             for parameter, source in neuron.terms:
@@ -624,9 +637,7 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
                     known = owner.get(source.place if source.place is not None else -1)
                 if known in sources[depth]:
                     where = (depth, j, sources[depth].index(known))
-                    observed.setdefault(where, []).append(parameter)
-                else:
-                    misfits += 1
+                    observed.setdefault(where, parameter)
     sizes = [len(inputs), *map(len, layers)]
     wanted = [
         (depth, j, i)
@@ -634,38 +645,30 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
         for j in range(len(layer))
         for i in range(sizes[depth])
     ]
-    as_written = {where: keys[0] for where, keys in observed.items()}
-    bijective = set(as_written) == set(wanted) and len(set(as_written.values())) == len(wanted)
-    exact = bijective and not misfits and all(len(keys) == 1 for keys in observed.values())
-    readings = [as_written] if bijective else []
-    numbered = _by_number(reader, parameters, sizes, as_written)
-    if numbered is not None and numbered != as_written:
+    bijective = set(observed) == set(wanted) and len(set(observed.values())) == len(wanted)
+    readings = [observed] if bijective else []
+    numbered = _by_number(parameters, sizes, observed)
+    if numbered is not None and numbered != observed:
         readings.append(numbered)
     if not readings:
         raise NotUnderstood(
             f"its {len(neurons)} neurons do not fit together as dense layers with one weight per input"
         )
-    biases = [_biases(reader, layer, parameters) for layer in layers]
-    activations = _activations(reader, layers)
-    made = []
-    for weights in readings:
-        strange = misfits + sum(
-            weights[where] != key for where, keys in observed.items() for key in keys
+    biases = tuple(_biases(layer) for layer in layers)
+    activations = tuple(_activations(reader, layers))
+    return [
+        Layers(
+            tuple(inputs),
+            tuple(map(tuple, layers)),
+            tuple(
+                tuple(tuple(weights[d, j, i] for i in range(sizes[d])) for j in range(len(layer)))
+                for d, layer in enumerate(layers)
+            ),
+            biases,
+            activations,
         )
-        made.append(
-            Layers(
-                tuple(inputs),
-                tuple(map(tuple, layers)),
-                tuple(
-                    tuple(tuple(weights[d, j, i] for i in range(sizes[d])) for j in range(len(layer)))
-                    for d, layer in enumerate(layers)
-                ),
-                tuple(biases),
-                tuple(activations),
-                0 if exact and weights is as_written else strange,
-            )
-        )
-    return made
+        for weights in readings
+    ]
 
 
 def _by_depth(reader: Reader, neurons: Sequence[Neuron]) -> list[list[Neuron]]:
@@ -740,14 +743,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _by_number(
-    reader: Reader,
     parameters: Mapping[int, str],
     sizes: Sequence[int],
     observed: Mapping[tuple[int, int, int], Key],
 ) -> dict[tuple[int, int, int], Key] | None:
     """The weights as their numbers run, where that agrees with most formulas: neuron by neuron
     (h1 = w1·i1 + w2·i2) or input by input (h1 = w1·i1 + w3·i2), up or down."""
-    names = {place: name for place, name in parameters.items() if name.startswith("w")}
+    names = {place: name for place, name in parameters.items() if not name.startswith("b")}
     places = sorted(names, key=lambda place: _natural(names[place]))
     if len(places) != sum(a * b for a, b in pairwise(sizes)):
         return None
@@ -768,9 +770,7 @@ def _by_number(
     return best[1] if best[0] > 0.6 * len(best[1]) else None
 
 
-def _biases(
-    reader: Reader, layer: Sequence[Neuron], parameters: Mapping[int, str]
-) -> tuple[Source, ...]:
+def _biases(layer: Sequence[Neuron]) -> tuple[Source, ...]:
     lists = [neuron.biases for neuron in layer]
     if any(len(biases) > 1 for biases in lists):
         raise NotUnderstood("a neuron adds more than one number to its weighted sum")

@@ -190,11 +190,15 @@ def _tables(sheet: Sheet, *, turned: bool) -> list[Table]:
         if isinstance(value, int | float) or (row, column) in sheet.formulas:
             line, place = (column, row) if turned else (row, column)
             numbers[line].add(place)
+    patterns: dict[int, dict[int, str]] = defaultdict(dict)
+    for (row, column), text in sheet.formulas.items():
+        line, place = (column, row) if turned else (row, column)
+        patterns[line][place] = pattern(text, sheet.cell(row, column))
     tables = []
     for position, header in enumerate(headers):
         limit = headers[position + 1] if position + 1 < len(headers) else math.inf
         for group in _groups(meanings[header]):
-            lines = _lines(header, limit, set(group), numbers)
+            lines = _lines(header, limit, set(group), numbers, patterns)
             if lines:
                 labels = _without_repeats(group, lines, numbers)
                 spoken = {place: words[header][place] for place in words[header]}
@@ -224,22 +228,38 @@ def _groups(labels: Mapping[int, Label]) -> Iterator[dict[int, Label]]:
 
 
 def _lines(
-    header: int, limit: float, places: set[int], numbers: Mapping[int, set[int]]
+    header: int,
+    limit: float,
+    places: set[int],
+    numbers: Mapping[int, set[int]],
+    patterns: Mapping[int, Mapping[int, str]],
 ) -> tuple[int, ...]:
-    """The lines of the iterations: those after the header that are filled, up to a break."""
-    lines: list[int] = []
-    line, empty = header + 1, 0
+    """The lines of the iterations: those after the header that are filled and compute the same.
+
+    Lines may stand apart: a line belongs to the table where half of its formulas are those that most
+    lines hold, so that averages below a table are told from a training that goes on. Lines without a
+    formula belong to it only where they follow on.
+    """
     fewest = max(2, len(places) // 4)
-    while line < limit and len(lines) < LONGEST and empty <= GAP:
-        if len(numbers.get(line, set()) & places) >= fewest:
-            if lines and empty and not _same_stride(lines, line):
-                break
+    filled = sorted(
+        line for line in numbers if header < line < limit and len(numbers[line] & places) >= fewest
+    )
+    if not filled or filled[0] > header + GAP + 1:
+        return ()
+    own = {
+        line: {p: text for p, text in patterns.get(line, {}).items() if p in places} for line in filled
+    }
+    usual = {
+        place: Counter(own[line][place] for line in filled if place in own[line]).most_common(1)[0][0]
+        for place in {place for formulas in own.values() for place in formulas}
+    }
+    lines: list[int] = []
+    for line in filled:
+        alike = sum(usual[place] == text for place, text in own[line].items())
+        follows = not lines or line == lines[-1] + 1 or _same_stride(lines, line)
+        if 2 * alike >= len(own[line]) if own[line] else follows:
             lines.append(line)
-            empty = 0
-        else:
-            empty += 1
-        line += 1
-    return tuple(lines)
+    return tuple(lines[:LONGEST])
 
 
 def _same_stride(lines: Sequence[int], line: int) -> bool:
