@@ -165,7 +165,8 @@ class _Search:
         key = reader.key(node.at(self.formula.home), self.formula.iteration)
         name = reading.name_of(key)
         shift = -1 if self.name in reading.updated else 0
-        maybe_rate = name is None or self.updates
+        fixed = node.column_fixed if reading.table.turned else node.row_fixed
+        maybe_rate = name is None or (self.updates and fixed)
         if alike and not self.is_rate(key) and isinstance(reading.rate, Key) and maybe_rate:
             yield self.to(reading.rate, shift), self.rate_cause(node, key)
         if alike and name is not None and key.shift != shift:

@@ -340,7 +340,16 @@ def _number(value: Any) -> Any:
 
 
 def _plain(rule: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *values: rule(*map(_number, values))
+    """A rule on numbers; on areas of equal size it works cell by cell, as in SUM(A1:B1*C1:D1)."""
+
+    def plain(*values: Any) -> Any:
+        length = max((len(value) for value in values if isinstance(value, list)), default=1)
+        if length == 1:
+            return rule(*map(_number, values))
+        columns = (value if isinstance(value, list) else [value] * length for value in values)
+        return [rule(*map(_number, entries)) for entries in zip(*columns, strict=True)]
+
+    return plain
 
 
 def _pairs(rule: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -419,6 +428,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "SIGMOID": _plain(lambda a: 1 / (1 + np.exp(-a))),  # in words beside a table; no sheet has it
     "SINH": _plain(np.sinh),
     "COSH": _plain(np.cosh),
+    "N": _plain(lambda a: a),
     "PI": lambda: np.pi,
     "IF": _where,
     "IFERROR": lambda value, other: value,

@@ -212,8 +212,10 @@ class _Judge:
                 for cell in self.cells(formula):
                     key = self.reader.key(cell, formula.iteration)
                     tree = self.book.tree(cell)
-                    if self.reading.name_of(key) is not None or tree is None:
+                    if self.reading.name_of(key) is not None:
                         parts.append(key)
+                    elif tree is None:  # a number of its own, such as that of the step
+                        parts.append((key, self.book.value(cell)))
                     else:
                         parts.append(self.signature(Formula(tree, cell, formula.iteration)))
             # a number for each meaning: nested tuples would be hashed through again and again

@@ -249,7 +249,13 @@ def readings(reader: Reader) -> list[Reading]:
     """
     parameters = find_parameters(reader)
     neurons = find_neurons(reader, parameters)
-    return [_Maker(reader, layers, parameters).make() for layers in arrange(reader, neurons, parameters)]
+    found = [_Maker(reader, layers, parameters).make() for layers in arrange(reader, neurons, parameters)]
+    for place, name in parameters.items():
+        if place not in reader.constant and all(Key(place) not in each.quantities for each in found):
+            raise NotUnderstood(
+                f"{name} in column {reader.table.name(place)} is in none of the sums that were found"
+            )
+    return found
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from gradsheet.check.formula import (
     subtrees,
     with_part,
 )
-from gradsheet.check.labels import Label, read_label
+from gradsheet.check.labels import Label, plain, read_label
 from gradsheet.check.sheets import Book
 from gradsheet.check.tables import Table
 from gradsheet.expression import OPERATIONS, Array
@@ -265,18 +265,22 @@ class Reader:
         found: set[int] = set()
         stack = [place]
         while stack:
-            formula = self.usual(stack.pop())
-            if formula is None:
-                continue
-            try:
-                keys = self.keys(formula)
-            except Unreadable:
-                continue
-            for key in keys:
-                if key.place is not None and key.shift == 0 and key.place not in found:
-                    found.add(key.place)
-                    stack.append(key.place)
+            for read in self.reads(stack.pop()):
+                if read not in found:
+                    found.add(read)
+                    stack.append(read)
         return found
+
+    def reads(self, place: int) -> list[int]:
+        """The places of the same iteration that the usual formula of a place reads directly."""
+        formula = self.usual(place)
+        if formula is None:
+            return []
+        try:
+            keys = self.keys(formula)
+        except Unreadable:
+            return []
+        return [key.place for key in keys if key.place is not None and key.shift == 0]
 
 
 DEEPEST = 60
@@ -332,18 +336,28 @@ def known_activation(values: Any) -> str | None:
 
 
 def find_parameters(reader: Reader) -> dict[int, str]:
-    """The places of weights and biases with their names: by their headers, else because each is what it
-    was in the iteration before, changed by something else."""
+    """The places of weights and biases with their names: by their headers, or because each is what it
+    was in the iteration before, changed by something else, and is used."""
     labels = reader.table.labels
     named = {place: label.key for place, label in labels.items() if label.kind == "parameter"}
-    if len(named) < 2:
-        for place in reader.table.places:
-            formula = reader.usual(place)
-            if place in named or formula is None:
-                continue
+    used = {place for other in reader.table.places for place in reader.reads(other)}
+    for place in reader.table.places:
+        formula, header = reader.usual(place), reader.table.headers.get(place, "")
+        if place in named or place not in used or formula is None:
+            continue
+        label = labels.get(place)
+        if label is None and read_label(header):
+            continue  # of another table, beside this one
+        if label is not None and label.kind not in ("total", "loss", "forward"):
+            continue
+        try:
             keys = reader.keys(formula)
-            if Key(place, -1) in keys and any(key.place not in (place, None) for key in keys):
-                named[place] = f"w{len(named) + 1}"
+        except Unreadable:
+            continue
+        if Key(place, -1) in keys and any(key.place not in (place, None) for key in keys):
+            match = re.fullmatch(r"([uv])\[?_?(\d.*)", plain(header))
+            key = match[1] + re.sub(r"[^a-z0-9]+", "_", match[2]).strip("_") if match else ""
+            named[place] = key or f"w{len(named) + 1}"
     repeated = {name for name, count in Counter(named.values()).items() if count > 1}
     for place in [place for place, name in named.items() if name in repeated]:
         named[place] += f"_{reader.table.name(place)}"
@@ -448,6 +462,8 @@ class _NeuronFinder:
             slope = sign * self.slope(formula, values, key)
             if not same(slope, sign * self.slope(formula, moved, key)):
                 return None  # a product of parameters
+            if same(1 + slope, 1.0):
+                continue  # it cancels out, as in a change since the start, w − w
             rest = rest - slope * values[key]
             source = next((other for other in others if same(slope, values[other])), None)
             if source is not None:
