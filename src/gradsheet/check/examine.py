@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from gradsheet.backends import arrays
 from gradsheet.backends.workbook_layout import sheet_notation
-from gradsheet.check.causes import UNEXPLAINED, explain, shown
+from gradsheet.check.causes import explain, shown
 from gradsheet.check.formula import Cell, Reference, Unreadable
 from gradsheet.check.judge import (
     Judgement,
@@ -23,11 +22,12 @@ from gradsheet.check.judge import (
     rate_numbers,
     rule_of,
 )
+from gradsheet.check.methods import other_method, updates_in_batches, with_own_rates
 from gradsheet.check.own import own_reading
 from gradsheet.check.reading import Reading, is_backward, new_name, readings
 from gradsheet.check.sheets import Book, Sheet, read
 from gradsheet.check.structure import Key, NotUnderstood, Reader
-from gradsheet.check.tables import Table, find_tables
+from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
@@ -61,13 +61,9 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
             own = list(_findings(judgement))
             if judgement.reading.table.labels:
                 notes += disagreements(judgement.reading)
-            strange = _strange_rule(judgement, own)
-            if strange:
-                own = [finding for finding in own if finding not in strange]
-                reasons.append(
-                    f"{current.name}: its weights are not updated by gradient descent with one learning "
-                    f"rate, but as in {strange[0].cells.split(':')[0]}: {strange[0].shown}"
-                )
+            strange, why = other_method(judgement, own)
+            own = [finding for finding in own if finding not in strange]
+            reasons += why
             findings += own
             if own:
                 effects += _effects(judgement)
@@ -87,37 +83,6 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
         tuple(notes),
         reason,
     )
-
-
-def _strange_rule(judgement: Judgement, findings: Sequence[Finding]) -> list[Finding]:
-    """The findings on updates where none follows gradient descent, nor a known mistake in it: another
-    optimizer, on which no verdict is given. It reads columns of its own, or cannot be explained."""
-    reading = judgement.reading
-    pairs = [
-        (wrong, finding)
-        for wrong, finding in zip(judgement.wrong, findings, strict=True)
-        if finding.quantity.startswith("update of")
-    ]
-    strange = [
-        finding
-        for wrong, finding in pairs
-        if finding.cause.startswith(UNEXPLAINED) or _reads_more(reading, wrong)
-    ]
-    enough = len(strange) == len(pairs) >= max(2, len(reading.updated))
-    return strange if enough and not reading.complete else []
-
-
-def _reads_more(reading: Reading, wrong: Wrong) -> bool:
-    """Whether a formula reads columns that are neither part of the network nor data."""
-    formula = reading.reader.formula(wrong.place, _exemplar(reading, wrong))
-    if formula is None:
-        return False
-    try:
-        keys = reading.reader.keys(formula)
-    except Unreadable:
-        return True
-    unknown = (key.place for key in keys if reading.name_of(key) is None and key != reading.rate)
-    return any(place is not None and place not in reading.reader.constant for place in unknown)
 
 
 def _understood(
@@ -149,11 +114,11 @@ def best(reader: Reader) -> Judgement:
 
     Raises `NotUnderstood`, also where most of what it says of the forward pass would be wrong.
     """
-    judged = [judge(reading) for reading in readings(reader)]
+    judged = [with_own_rates(judge(reading)) for reading in readings(reader)]
     chosen = min(judged, key=lambda judgement: judgement.columns)
     if chosen.judged == 0:
         raise NotUnderstood("its formulas could not be read")
-    if _updates_in_batches(chosen.reading):
+    if updates_in_batches(chosen.reading):
         raise NotUnderstood("its weights change once in several rows, after a batch of samples")
     columns = {w.place for w in chosen.wrong if w.kind != "blank"}
     # without headers a reading has less to go by
@@ -164,29 +129,6 @@ def best(reader: Reader) -> Judgement:
     if 2 * len(wrong) > len(forward):
         raise NotUnderstood("most of its forward pass is not what a dense network computes")
     return chosen
-
-
-def _updates_in_batches(reading: Reading) -> bool:
-    """Whether all weights are copied from row to row, and again and again changed in between."""
-    if reading.complete or not reading.updated:
-        return False
-    table, changes = reading.table, []
-    for name in reading.updated:
-        place = reading.keys[name].place
-        if place is None:
-            return False
-        formulas = [reading.reader.formula(place, k) for k in range(1, len(table.lines))]
-        copies = [f is not None and isinstance(f.tree, Reference) for f in formulas]
-        places = [f.tree.at(f.home) if f and isinstance(f.tree, Reference) else None for f in formulas]
-        same_column = all(cell is None or _of(reading, cell) == place for cell in places)
-        turns = sum(a != b for a, b in pairwise(copies))
-        changes.append(turns >= 3 and same_column)
-    return all(changes)
-
-
-def _of(reading: Reading, cell: Cell) -> int | None:
-    found = reading.table.locate(cell)
-    return None if found is None else found[0]
 
 
 def _is_forward(reading: Reading, name: str) -> bool:
@@ -208,11 +150,13 @@ def describe(judgement: Judgement) -> Understood:
         names = ", ".join(map(shown, judgement.pasted))
         notes.append(f"pasted as values, judged to their printed digits: {names}")
     updated = [name for name in reading.updated if reading.keys[name].place is not None]
+    if len(table.lines) == LONGEST:
+        notes.append(f"only its first {LONGEST:,} iterations were read")
     if len(table.lines) > 1 and isinstance(reading.rate, float):
         notes.append(f"the learning rate {reading.rate:g} is typed into the updates")
     if not reading.updated or not updated:
         notes.append("no weight is updated in it")
-    complete = [k for k in range(len(table.lines)) if _is_complete(reading, k)] or [0]
+    complete = [k for k in range(len(table.lines)) if reading.is_filled(k)] or [0]
     columns: dict[str, str] = {}
     for key, name in sorted(reading.quantities.items(), key=lambda item: _position(item[0])):
         columns.setdefault(_display(reading, name, columns), _place(reading, key))
@@ -269,13 +213,6 @@ def _layout(table: Table) -> str:
     if table.turned:
         return "an iteration per column"
     return "an iteration per row" if stride == 1 else f"an iteration in every block of {stride} rows"
-
-
-def _is_complete(reading: Reading, k: int) -> bool:
-    places = [key.place for key in reading.quantities if key.place is not None]
-    book, table = reading.reader.book, reading.table
-    filled = sum(book.value(table.cell(place, k)) is not None for place in places)
-    return filled > 0.6 * len(places)
 
 
 def _learning_rate(reading: Reading) -> LearningRate:
@@ -440,7 +377,7 @@ def _effects(judgement: Judgement) -> Iterator[str]:
     """What the mistakes of a table do to learning: the final loss with and without them."""
     reading, table = judgement.reading, judgement.reading.table
     program = reading.program
-    if reading.rate is None or len(table.lines) < 2 or not reading.updated:
+    if reading.rate is None or not reading.steady or len(table.lines) < 2 or not reading.updated:
         return
     found = numbers(reading)
     losses = found.get(program.loss)

@@ -143,7 +143,7 @@ class _Judge:
         filled = [*live, *numbers]
         holes = blank
         if not self.reading.complete:
-            holes = [k for k in blank if filled and k < max(filled) and self.is_complete(k)]
+            holes = [k for k in blank if filled and k < max(filled) and self.reading.is_filled(k)]
         if holes:
             yield self.wrong(name, place, "blank", holes, errors)
 
@@ -181,12 +181,6 @@ class _Judge:
         places = [self.reading.keys[name].place for name in self.reading.updated]
         cells = [self.table.cell(place, k) for place in places if place is not None]
         return len(cells) > 1 and all(self.book.formula(cell) is None for cell in cells)
-
-    def is_complete(self, k: int) -> bool:
-        """Whether most of an iteration's cells are filled: the last one often holds weights only."""
-        places = [key.place for key in self.reading.quantities if key.place is not None]
-        filled = sum(self.book.value(self.table.cell(place, k)) is not None for place in places)
-        return filled > 0.8 * len(places)
 
     # ------------------------------------------------------------ formulas
 

@@ -69,6 +69,12 @@ def read_rate(text: str) -> bool:
     return bool(_RATE.fullmatch(words)) or words in ("n", "h", "a")
 
 
+def begins_with_rate(text: str) -> bool:
+    """Whether a text speaks of a learning rate and may say of which: ``η output``, ``lr (layer 2)``."""
+    words = plain(text).removeprefix("the")
+    return bool(re.match(rf"(?:{_RATE.pattern})(?:$|[^a-z]|hidden|output|layer|of|for)", words))
+
+
 def read_label(text: str) -> Label | None:
     """The meaning of a header, or None. A header may go on after a bracket, an ``=`` or a line break."""
     if re.search(r"=.*[^\W\d_]", text):

@@ -19,6 +19,7 @@ import numpy as np
 from gradsheet import network as net
 from gradsheet.backends import arrays
 from gradsheet.check.formula import Cell, Unreadable
+from gradsheet.check.formula import Reference as SheetReference
 from gradsheet.check.labels import read_rate
 from gradsheet.check.structure import (
     Formula,
@@ -66,8 +67,8 @@ class Reading:
 
     ``quantities`` gives for every key (with shift 0) the quantity that stands there; ``typed`` the
     values of those that are typed into formulas. ``rate`` is where the learning rate stands, None where
-    nothing is updated. ``factor`` is what all gradient columns are multiplied with. ``complete`` tells
-    that every cell is to be filled, as in an exercise.
+    nothing is updated; ``steady`` tells that all weights learn at it. ``factor`` is what all gradient
+    columns are multiplied with. ``complete`` tells that every cell is to be filled, as in an exercise.
     """
 
     reader: Reader
@@ -80,6 +81,7 @@ class Reading:
     factor: float = 1.0
     notes: tuple[str, ...] = ()
     complete: bool = False
+    steady: bool = True
 
     @property
     def table(self) -> Table:
@@ -173,6 +175,12 @@ class Reading:
         """The value of every key in the random networks."""
         return _Known(self)
 
+    def is_filled(self, k: int) -> bool:
+        """Whether most of an iteration's cells are filled: the last one often holds weights only."""
+        places = [key.place for key in self.quantities if key.place is not None]
+        cells = [self.table.cell(place, k) for place in places]
+        return sum(self.reader.book.value(cell) is not None for cell in cells) > 0.6 * len(cells)
+
     def name_of(self, key: Key) -> str | None:
         """The quantity that a key means, in whatever iteration."""
         return self.quantities.get(key._replace(shift=0))
@@ -249,7 +257,9 @@ def readings(reader: Reader) -> list[Reading]:
     """
     parameters = find_parameters(reader)
     neurons = find_neurons(reader, parameters)
-    found = [_Maker(reader, layers, parameters).make() for layers in arrange(reader, neurons, parameters)]
+    found = [
+        _Maker(reader, layers, parameters).make() for layers in arrange(reader, neurons, parameters)
+    ]
     for place, name in parameters.items():
         if place not in reader.constant and all(Key(place) not in each.quantities for each in found):
             raise NotUnderstood(
@@ -310,7 +320,7 @@ class _Maker:
             _loss_words(loss, len(outputs)),
             notes=tuple(self.notes),
         )
-        reading = _without_steps(_without_differences(reading))
+        reading = _without_fixed(_without_steps(_without_differences(reading)))
         scaled = _scaled(reading)
         if loss.guessed and scaled.factor > 0 and scaled.factor != 1.0:
             return _Maker(self.reader, self.layers, self.parameters).make(0.5 * scaled.factor)
@@ -953,6 +963,42 @@ def _without_differences(reading: Reading) -> Reading:
     kept = {key: name for key, name in reading.quantities.items() if key not in plain}
     note = "the columns named like errors hold t − a, not a loss"
     return replace(reading, quantities=kept, notes=(*reading.notes, note))
+
+
+def _without_fixed(reading: Reading) -> Reading:
+    """Weights of a layer that are all copied down, and have no gradients, are not trained; nor is any
+    weight where all are copied down beside other data: then each row is a sample."""
+    layers: dict[int | None, set[str]] = {}
+    for name in reading.updated:
+        layers.setdefault(reading.program[name].layer, set()).add(name)
+    copied = [names for names in layers.values() if all(_is_copied(reading, n) for n in names)]
+    data = (reading.keys[q.name] for q in reading.program.of_role("data") if q.name in reading.keys)
+    changes = any(key.place is not None and key.place not in reading.reader.constant for key in data)
+    samples = changes and len(copied) == len(layers)
+    if not samples:
+        copied = [names for names in copied if not any(gradient_name(n) in reading.keys for n in names)]
+    kept = {name for names in copied for name in names}
+    if not kept:
+        return reading
+    updates = tuple(u for u in reading.program.updates if u.parameter not in kept)
+    note = "the same weights in all rows" if samples else f"kept as they are: {', '.join(sorted(kept))}"
+    return replace(
+        reading, program=replace(reading.program, updates=updates), notes=(*reading.notes, note)
+    )
+
+
+def _is_copied(reading: Reading, name: str) -> bool:
+    """Whether a weight's column only copies what stands above."""
+    place = reading.keys[name].place
+    if place is None or new_name(name) in reading.keys:
+        return False
+    formulas = [reading.reader.formula(place, k) for k in range(1, len(reading.table.lines))]
+    above = [
+        isinstance(f.tree, SheetReference) and reading.reader.key(f.tree.at(f.home), f.iteration)
+        for f in formulas
+        if f is not None
+    ]
+    return bool(above) and all(key and key.place == place and key.shift < 0 for key in above)
 
 
 def _scaled(reading: Reading) -> Reading:

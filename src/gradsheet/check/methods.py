@@ -1,0 +1,253 @@
+"""What is no mistake, but another method than plain gradient descent with one learning rate.
+
+A schedule of the learning rate, or one for each layer, is right; on another optimizer, a batch of
+samples, or gradients of another loss no verdict is given.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from gradsheet.check.causes import UNEXPLAINED
+from gradsheet.check.formula import Reference, Unreadable
+from gradsheet.check.judge import Judgement, Wrong
+from gradsheet.check.labels import begins_with_rate
+from gradsheet.check.reading import Reading, is_backward
+from gradsheet.check.structure import Formula, Key, same
+from gradsheet.check.verdict import Finding
+from gradsheet.compiler import gradient_name
+
+# ---------------------------------------------------------------- batches
+
+
+def updates_in_batches(reading: Reading) -> bool:
+    """Whether the weights change once in several rows, by what the samples of those rows add up to."""
+    if reading.complete or not reading.updated:
+        return False
+    return all(_by_turns(reading, name) or _sums_rows(reading, name) for name in reading.updated)
+
+
+def _by_turns(reading: Reading, name: str) -> bool:
+    """Whether a weight is copied from row to row, and again and again changed in between."""
+    table, place = reading.table, reading.keys[name].place
+    if place is None:
+        return False
+    formulas = [reading.reader.formula(place, k) for k in range(1, len(table.lines))]
+    copies = [f is not None and isinstance(f.tree, Reference) for f in formulas]
+    for formula in formulas:
+        if formula is not None and isinstance(formula.tree, Reference):
+            found = table.locate(formula.tree.at(formula.home))
+            if found is not None and found[0] != place:
+                return False
+    return sum(a != b for a, b in pairwise(copies)) >= 3
+
+
+def _sums_rows(reading: Reading, name: str) -> bool:
+    """Whether an update reads the gradients of several rows."""
+    place = reading.keys[name].place
+    for k in range(1, len(reading.table.lines) if place is not None else 0):
+        assert place is not None
+        shifts = defaultdict(set)
+        for key in _keys(reading, reading.reader.formula(place, k)):
+            if is_backward(reading.name_of(key) or ""):
+                shifts[key.place].add(key.shift)
+        if any(len(rows) > 1 for rows in shifts.values()):
+            return True
+    return False
+
+
+def _keys(reading: Reading, formula: Formula | None) -> list[Key]:
+    if formula is None:
+        return []
+    try:
+        return reading.reader.keys(formula)
+    except Unreadable:
+        return []
+
+
+# ---------------------------------------------------------------- learning rates of their own
+
+
+def with_own_rates(judgement: Judgement) -> Judgement:
+    """The judgement without the updates that have a learning rate of their own.
+
+    That is one for all weights of a row, as in a schedule; or one for all weights of a layer, typed or
+    in another cell that is labelled as a learning rate.
+    """
+    reading = judgement.reading
+    wrong = {w.name.removeprefix("new_"): w for w in judgement.wrong if _is_update(reading, w)}
+    rates: dict[int, dict[str, float]] = defaultdict(dict)  # by iteration and weight
+    for name, each in wrong.items():
+        for k in each.iterations if each.kind == "formula" else ():
+            rate = _own_rate(reading, each, k)
+            if rate is not None:
+                rates[k][name] = rate
+    groups = [set(reading.updated)]
+    layers = {reading.program[name].layer for name in reading.updated}
+    groups += [{n for n in reading.updated if reading.program[n].layer == layer} for layer in layers]
+    accepted = {
+        (name, k)
+        for k, by_name in rates.items()
+        for group in groups
+        if len(group) > 1
+        and group <= by_name.keys()
+        and same([by_name[n] for n in group], by_name[min(group)])
+        for name in group
+    }
+    if not accepted:
+        return judgement
+    kept = []
+    for each in judgement.wrong:
+        if _is_update(reading, each):
+            name = each.name.removeprefix("new_")
+            iterations = tuple(k for k in each.iterations if (name, k) not in accepted)
+            if not iterations:
+                continue
+            each = replace(each, iterations=iterations)
+        kept.append(each)
+    note = "some updates have a learning rate of their own, the same for all weights of a row or layer"
+    reading = replace(reading, notes=(*reading.notes, note), steady=False)
+    return replace(judgement, reading=reading, wrong=tuple(kept))
+
+
+def _is_update(reading: Reading, wrong: Wrong) -> bool:
+    return wrong.name in reading.updated or wrong.name.startswith("new_")
+
+
+def _own_rate(reading: Reading, wrong: Wrong, k: int) -> float | None:
+    """The factor of an update w − factor·∂E/∂w: of the learning rate where the update reads it; None
+    where it is no such update, or the factor stands in a cell that nothing calls a learning rate."""
+    formula = reading.reader.formula(wrong.place, k)
+    if formula is None:
+        return None
+    parameter = wrong.name.removeprefix("new_")
+    world = reading.worlds[0 if wrong.name.startswith("new_") else -1]
+    try:
+        step = world[parameter] - reading.found(formula)
+    except Unreadable:
+        return None
+    with np.errstate(all="ignore"):
+        factor = step / (abs(reading.factor) * world[gradient_name(parameter)])
+    outside = [
+        key for key in _keys(reading, formula) if key.place is None and not _is_data(reading, key)
+    ]
+    if reading.rate in outside:
+        factor = factor / reading.rate_draws
+    elif isinstance(reading.rate, Key) or outside:
+        labelled = [key for key in outside if key.cell and begins_with_rate(_beside(reading, key))]
+        if len(labelled) != len(outside) or not outside:
+            return None
+    known = np.isfinite(factor)
+    if not known.any() or not same(factor[known], factor[known][0]) or factor[known][0] <= 0:
+        return None
+    return float(factor[known][0])
+
+
+def _is_data(reading: Reading, key: Key) -> bool:
+    return reading.name_of(key) is not None
+
+
+def _beside(reading: Reading, key: Key) -> str:
+    """The text that stands before a cell, or over it."""
+    assert key.cell is not None
+    sheet = reading.reader.book.sheet(key.cell.sheet)
+    for up, left in ((0, 1), (0, 2), (1, 0)):
+        value = sheet.values.get((key.cell.row - up, key.cell.column - left)) if sheet else None
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+# ---------------------------------------------------------------- other methods
+
+
+def other_method(judgement: Judgement, findings: Sequence[Finding]) -> tuple[list[Finding], list[str]]:
+    """The findings that come from another method, and what is said of each method instead.
+
+    ``findings`` are those of ``judgement.wrong``, one each.
+    """
+    reading = judgement.reading
+    if reading.complete:
+        return [], []
+    pairs = list(zip(judgement.wrong, findings, strict=True))
+    strange: list[Finding] = []
+    reasons: list[str] = []
+    for found, words in (
+        (
+            _other_rule(reading, pairs),
+            "its weights are not updated by gradient descent with one learning rate",
+        ),
+        (
+            _other_gradients(reading, pairs),
+            "its gradients are not those of its loss, for no reason that is known",
+        ),
+        (_penalty(reading, pairs), "its loss holds more than the errors of the outputs"),
+    ):
+        if found:
+            strange += found
+            first = found[0]
+            reasons.append(
+                f"{first.sheet}: {words}, but as in {first.cells.split(':')[0]}: {first.shown}"
+            )
+    return strange, reasons
+
+
+Pairs = Sequence[tuple[Wrong, Finding]]
+
+
+def _other_rule(reading: Reading, pairs: Pairs) -> list[Finding]:
+    """The findings on updates where none follows gradient descent, nor a known mistake in it."""
+    updates = [(wrong, finding) for wrong, finding in pairs if _is_update(reading, wrong)]
+    strange = [
+        finding
+        for wrong, finding in updates
+        if finding.cause.startswith(UNEXPLAINED) or _reads_more(reading, wrong)
+    ]
+    enough = len(strange) == len(updates) >= max(2, len(reading.updated))
+    return strange if enough else []
+
+
+def _reads_more(reading: Reading, wrong: Wrong) -> bool:
+    """Whether an update reads columns that are neither part of the network nor data, or its own weight
+    in two iterations, as momentum does."""
+    own = reading.keys[wrong.name.removeprefix("new_")].place
+    shifts = set()
+    for key in _keys(reading, reading.reader.formula(wrong.place, wrong.iterations[-1])):
+        if key.place is None or key.place in reading.reader.constant:
+            continue
+        if reading.name_of(key) is None and key != reading.rate:
+            return True
+        if key.place == own:
+            shifts.add(key.shift)
+    return len(shifts) > 1
+
+
+def _other_gradients(reading: Reading, pairs: Pairs) -> list[Finding]:
+    """The findings on gradients where all of them are wrong and none follows a known mistake."""
+    columns = [name for name in reading.keys if name.startswith("dE_d") and name[4:] in reading.updated]
+    strange = {
+        wrong.name: finding
+        for wrong, finding in pairs
+        if wrong.name in columns and finding.cause.startswith(UNEXPLAINED)
+    }
+    return list(strange.values()) if len(strange) == len(columns) >= 2 else []
+
+
+def _penalty(reading: Reading, pairs: Pairs) -> list[Finding]:
+    """The findings on a total loss that reads the weights themselves, as a penalty on them does."""
+    parameters = {q.name for q in reading.program.of_role("parameter")}
+    return [
+        finding
+        for wrong, finding in pairs
+        if wrong.name == reading.program.loss
+        and finding.cause.startswith(UNEXPLAINED)
+        and any(
+            reading.name_of(key) in parameters
+            for key in _keys(reading, reading.reader.formula(wrong.place, wrong.iterations[-1]))
+        )
+    ]
