@@ -120,26 +120,18 @@ class _Judge:
         off = [k for k in by_value if not errors[k] <= LIVE_TOLERANCE]
         if off:
             yield self.wrong(name, place, "value", off, errors)
+        slack = self.slack(name, place) if numbers else errors
+        off = [k for k in numbers if errors[k] > slack[k]]
         if len(live) > 1 or (live and self.reading.complete):
             stray = [
-                k
-                for k in numbers
-                if not (updates and self.restarts(k)) and (k > live[0] or errors[k] > LIVE_TOLERANCE)
+                k for k in numbers if not (updates and self.restarts(k)) and (k > live[0] or k in off)
             ]
             if stray:
                 yield self.wrong(name, place, "pasted", stray, errors)
-        elif numbers and self.is_live:
-            off = [k for k in numbers if errors[k] > LIVE_TOLERANCE]
-            if off:
-                yield self.wrong(name, place, "pasted", off, errors)
-            else:
-                self.pasted.append(name)
         elif numbers:
             self.pasted.append(name)
-            slack = self.slack(name, place)
-            off = [k for k in numbers if errors[k] > slack[k]]
             if off:
-                yield self.wrong(name, place, "value", off, errors)
+                yield self.wrong(name, place, "pasted" if self.is_live else "value", off, errors)
         filled = [*live, *numbers]
         holes = blank
         if not self.reading.complete:
@@ -265,10 +257,24 @@ class _Judge:
         errors[(np.abs(expected) < LEAST) & (np.abs(found) < LEAST)] = 0.0
         return np.asarray(errors)
 
+    @cached_property
+    def usual_decimals(self) -> int | None:
+        """The decimals of most pasted gradients and losses; None where none is pasted."""
+        cells = [
+            self.table.cell(key.place, k)
+            for key, name in self.reading.quantities.items()
+            if key.place is not None and self.is_judged(name) and name not in self.reading.updated
+            for k in range(self.length)
+        ]
+        numbers = [self.book.number(cell) for cell in cells if self.book.formula(cell) is None]
+        decimals = [_digits(value)[0] for value in numbers if math.isfinite(value) and value]
+        return int(np.median(decimals)) if decimals else None
+
     def units(self, name: str, place: int) -> Array:
         """Half a unit of the last printed digit of every pasted number; 0 for formulas and givens.
 
-        A number with few digits is one that ends in zeros where the others of its column do not.
+        A number with few digits is one that ends in zeros where the others of its column do not; a zero
+        is a number too small for the digits of its column, or of the other pasted columns.
         """
         units = np.zeros(self.length)
         if name not in self.reading.updated and not self.is_judged(name):
@@ -279,9 +285,13 @@ class _Judge:
             pasted = [k for k in pasted if k]
         values = {k: self.book.number(cells[k]) for k in pasted}
         digits = {k: _digits(value) for k, value in values.items() if math.isfinite(value) and value}
+        zeros = [k for k, value in values.items() if value == 0]
         if not digits:
+            if zeros and self.usual_decimals is not None:
+                units[zeros] = 0.5 * 10.0**-self.usual_decimals
             return units
         usual = [int(np.median([pair[i] for pair in digits.values()])) for i in (0, 1)]
+        units[zeros] = 0.5 * 10.0 ** -usual[0]
         for k, (decimals, significant) in digits.items():
             if decimals < usual[0] and significant < usual[1]:
                 magnitude = math.floor(math.log10(abs(values[k])))
