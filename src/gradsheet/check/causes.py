@@ -22,7 +22,9 @@ from gradsheet.check.formula import (
     Reference,
     Tree,
     Unreadable,
+    leaves,
     pointing,
+    subtrees,
     write,
 )
 from gradsheet.check.formula import evaluate as evaluate_formula
@@ -80,6 +82,8 @@ class _Search:
     def run(self) -> Explanation:
         if self.updates and (found := self.not_updated()):
             return Explanation(found, None)
+        if self.updates and self.depends():
+            return Explanation(UNEXPLAINED, None)
         for change in self.changes():
             if self.is_right(change.tree):
                 return Explanation(change.cause, write(change.tree, self.formula.home))
@@ -128,6 +132,13 @@ class _Search:
                 kind = "bias" if self.name.startswith("b") else "weight"
                 return f"the {kind} is never updated: it is copied from the row above, so it repeats"
         return None
+
+    def depends(self) -> bool:
+        """Whether an update depends on a condition, as in stopping early: another rule, not a slip."""
+        return any(
+            isinstance(part, Apply) and part.function == "IF" and any(leaves(part.arguments[0]))
+            for part in subtrees(self.formula.tree)
+        )
 
     # ------------------------------------------------------------ changes
 
