@@ -513,7 +513,7 @@ class _Maker:
                     found[key] = None
                 else:
                     stack.append(Formula(tree, cell, current.iteration))
-            if len(seen) > 500:
+            if len(seen) > 60:
                 raise Unreadable("a loss that depends on very many cells")
         return list(found)
 
