@@ -58,6 +58,7 @@ def outcomes(count: int, number: int, folder: Path) -> dict[str, Any]:
     """What check says of right sheets, and of sheets with a planted mistake."""
     right: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
+    others: Counter[str] = Counter()
     path = folder / "sheet.xlsx"
     # what is drawn depends on the modules that are loaded, so all is drawn before any is checked
     sheets, flawed = drawn(handmade.specs(), count, number), drawn(handmade.flawed(), count, number)
@@ -68,9 +69,19 @@ def outcomes(count: int, number: int, folder: Path) -> dict[str, Any]:
             bar.update()
         for sheet, mistake in flawed:
             truth = handmade.build(path, sheet, mistake)
-            wrong[judged(truth)] += 1
+            outcome = judged(truth)
+            wrong[outcome] += 1
+            if outcome not in ("found", "no number differs"):
+                kind = "pasted as values" if sheet.pasted else "live"
+                columns = ", ".join(name for name, _ in mistake.planted[:2])
+                others[f"{outcome}: {mistake.cause} ({columns}; {kind})"] += 1
             bar.update()
-    return {"seed": number, "right": dict(right), "with a mistake": dict(wrong)}
+    return {
+        "seed": number,
+        "right": dict(right),
+        "with a mistake": dict(wrong),
+        "not all found": dict(others),
+    }
 
 
 def judged(truth: handmade.Truth) -> str:

@@ -217,6 +217,14 @@ def test_a_pasted_gradient_that_does_not_follow_is_a_mistake(tmp_path: Path) -> 
     assert [(f.quantity, f.count) for f in verdict.findings] == [("dE/dw6", 1)]
 
 
+@pytest.mark.parametrize("digits", [4, 6, 10])
+def test_a_pasted_bias_that_never_changes_is_a_mistake(tmp_path: Path, digits: int) -> None:
+    sheet = Sheet(biases=("each", "each"), pasted=digits)
+    slip = next(m for m in mistakes(sheet, "bias never updated") if m.planted[0][0] == "b3")
+    verdict = check(build(tmp_path / "sheet.xlsx", sheet, slip).path)
+    assert [finding.quantity for finding in verdict.findings] == ["update of b3"]
+
+
 # ---------------------------------------------------------------- other methods
 
 

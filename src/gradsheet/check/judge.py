@@ -7,7 +7,7 @@ that was pasted in is right where it agrees with the numbers it follows from, to
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -262,6 +262,17 @@ class _Judge:
         return np.asarray(errors)
 
     @cached_property
+    def usual_of_updates(self) -> tuple[int, int] | None:
+        """The digits that most pasted weights have; None where none is pasted."""
+        found = []
+        for key, name in self.reading.quantities.items():
+            if key.place is not None and name.removeprefix("new_") in self.reading.updated:
+                cells = [self.table.cell(key.place, k) for k in range(1, self.length)]
+                pasted = [self.book.number(cell) for cell in cells if self.book.formula(cell) is None]
+                found += [_digits(value) for value in pasted if math.isfinite(value) and value]
+        return _usual(found) if found else None
+
+    @cached_property
     def usual_decimals(self) -> int | None:
         """The decimals of most pasted gradients and losses; None where none is pasted."""
         cells = [
@@ -294,7 +305,10 @@ class _Judge:
             if zeros and self.usual_decimals is not None:
                 units[zeros] = 0.5 * 10.0**-self.usual_decimals
             return units
-        usual = [int(np.median([pair[i] for pair in digits.values()])) for i in (0, 1)]
+        usual = _usual(digits.values())
+        parameter = name.removeprefix("new_")
+        if parameter in self.reading.updated and len(set(values.values())) == 1:
+            usual = max(usual, self.usual_of_updates or usual)  # 0.25 in all rows was not rounded
         units[zeros] = 0.5 * 10.0 ** -usual[0]
         for k, (decimals, significant) in digits.items():
             if decimals < usual[0] and significant < usual[1]:
@@ -331,6 +345,12 @@ def _digits(value: float) -> tuple[int, int]:
     mantissa, _, exponent = repr(value).partition("e")
     decimals = len(mantissa.partition(".")[2].rstrip("0")) - int(exponent or 0)
     return decimals, len(mantissa.replace(".", "").lstrip("-0").rstrip("0"))
+
+
+def _usual(digits: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """The median of decimals, and of significant digits."""
+    decimals, significant = zip(*digits, strict=True)
+    return int(np.median(decimals)), int(np.median(significant))
 
 
 def _before(values: Array) -> Array:
