@@ -531,6 +531,7 @@ class _NumberFinder:
 
     MOST_ROWS = 12
     MOST_TRIALS = 50_000
+    LEAST_AGREEMENT = 0.6  # the others may hold a mistake
 
     def __init__(self, reader: Reader, parameters: Iterable[int]) -> None:
         table = reader.table
@@ -581,7 +582,7 @@ class _NumberFinder:
         for name in ACTIVATIONS:
             if name != "identity":
                 values = OPERATIONS[name].value(self.numbers[key])
-                if self.agree(values, self.numbers[other], 1):
+                if self.agreement(values, self.numbers[other], 1) > self.LEAST_AGREEMENT:
                     return name
         return None
 
@@ -589,25 +590,29 @@ class _NumberFinder:
         """The weights, and the bias if any, that make a column the weighted sum of the sources."""
         trials = list(islice(permutations(weights, len(sources)), self.MOST_TRIALS))
         trials.sort(key=lambda chosen: list(chosen) != [w for w in weights if w in chosen])
+        best: tuple[float, Neuron | None] = (self.LEAST_AGREEMENT, None)
         for bias in (None, *self.biases):
             for chosen in trials:
                 total = 0.0 if bias is None else self.numbers[bias]
                 for weight, source in zip(chosen, sources, strict=True):
                     total = total + self.numbers[weight] * self.numbers[source]
-                if self.agree(total, self.numbers[key], len(sources)):
+                agreement = self.agreement(total, self.numbers[key], len(sources))
+                if agreement > best[0]:
                     terms: list[tuple[Key, Source]] = list(zip(chosen, sources, strict=True))
-                    return Neuron(key.place, None, terms, [] if bias is None else [bias])
-        return None
+                    best = (agreement, Neuron(key.place, None, terms, [] if bias is None else [bias]))
+                if agreement == 1:
+                    return best[1]
+        return best[1]
 
-    def agree(self, computed: Any, shown: Any, terms: int) -> bool:
-        """Whether most rows agree as far as the printed digits go (at worst four decimals)."""
+    def agreement(self, computed: Any, shown: Any, terms: int) -> float:
+        """The share of rows that agree as far as the printed digits go (at worst four decimals)."""
         known = ~np.isnan(computed) & ~np.isnan(shown)
         if not known.any():
-            return False
+            return 0.0
         decimals = [len(f"{value:.12f}".rstrip("0").partition(".")[2]) for value in shown[known]]
         unit = min(1e-4, 10.0 ** (1 - float(np.median(decimals))))
         close = np.abs(computed - shown)[known] <= 2 * (1 + terms) * unit
-        return bool(close.mean() > 0.6)
+        return float(close.mean())
 
 
 # ---------------------------------------------------------------- layers
