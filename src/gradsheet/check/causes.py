@@ -97,7 +97,7 @@ class _Search:
 
     @property
     def updates(self) -> bool:
-        return self.name in self.reading.updated or self.name.startswith("new_")
+        return self.reading.is_update(self.name)
 
     def is_right(self, tree: Tree) -> bool:
         self.trials += 1
@@ -176,14 +176,15 @@ class _Search:
         key = reader.key(node.at(self.formula.home), self.formula.iteration)
         name = reading.name_of(key)
         shift = -1 if self.name in reading.updated else 0
-        fixed = node.column_fixed if reading.table.turned else node.row_fixed
-        maybe_rate = name is None or (self.updates and fixed)
+        maybe_rate = name is None or (self.updates and self.is_anchored(node))
         if alike and not self.is_rate(key) and isinstance(reading.rate, Key) and maybe_rate:
             yield self.to(reading.rate, shift), self.rate_cause(node, key)
         if alike and name is not None and key.shift != shift:
             yield self.to(reading.keys[name], shift), self.cause_of(node, key, name, name)
         for other in reading.keys:
-            if other != name and (name is not None and _alike(reading, other, name)) == alike:
+            itself = other == self.name and not self.updates
+            like = name is not None and _alike(reading, other, name)
+            if other != name and not itself and like == alike:
                 yield self.to(reading.keys[other], shift), self.cause_of(node, key, name, other)
 
     def to(self, key: Key, shift: int) -> Reference:
@@ -197,6 +198,10 @@ class _Search:
         iteration = self.formula.iteration + (0 if key.place in self.reading.reader.constant else shift)
         return pointing(table.cell(key.place, max(iteration, 0)), home)
 
+    def is_anchored(self, node: Reference) -> bool:
+        """Whether all iterations read the same line."""
+        return node.column_fixed if self.reading.table.turned else node.row_fixed
+
     def is_rate(self, key: Key) -> bool:
         rate = self.reading.rate
         return isinstance(rate, Key) and key._replace(shift=0) == rate._replace(shift=0)
@@ -205,8 +210,7 @@ class _Search:
         rate = self.reading.rate
         assert isinstance(rate, Key)
         place = rate.cell.address if rate.cell is not None else "its own column"
-        fixed = node.column_fixed if self.reading.table.turned else node.row_fixed
-        if rate.cell is not None and not fixed:
+        if rate.cell is not None and not self.is_anchored(node):
             column = rate.cell.address.rstrip("0123456789")
             dollar = f"${column}${rate.cell.row + 1}"
             return f"the reference to the learning rate slides away from {place}: write {dollar}"
@@ -216,8 +220,7 @@ class _Search:
         reading = self.reading
         own, wanted = (shown(name) if name else self.text(node)), shown(other)
         if name == other:
-            fixed = node.column_fixed if reading.table.turned else node.row_fixed
-            if fixed:
+            if self.is_anchored(node):
                 return f"the reference to {own} is anchored: every row reads the same one, not its own"
             if key.shift > 0:
                 return (

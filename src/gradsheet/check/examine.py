@@ -22,11 +22,12 @@ from gradsheet.check.judge import (
     rate_numbers,
     rule_of,
 )
+from gradsheet.check.labels import read_label
 from gradsheet.check.methods import other_method, updates_in_batches, with_own_rates
 from gradsheet.check.own import own_reading
 from gradsheet.check.reading import Reading, is_backward, new_name, readings
-from gradsheet.check.sheets import Book, Sheet, read
-from gradsheet.check.structure import Key, NotUnderstood, Reader
+from gradsheet.check.sheets import Book, Sheet, read, texts
+from gradsheet.check.structure import Key, NotUnderstood, Reader, find_parameters
 from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
@@ -100,13 +101,33 @@ def _understood(
         judgements, reasons = [], []
         for table in tables:
             try:
-                judgements.append(best(Reader(book, table)))
+                reader = Reader(book, table)
+                judgements.append(best(reader))
             except (NotUnderstood, Unreadable) as error:
+                if not table.labels and not find_parameters(reader):
+                    continue  # a summary of other sheets, say: nothing in it speaks of a network
                 reasons.append(f"{sheet.name}, headers in {_line(table)}: {error}")
         if judgements:
-            return judgements, reasons
+            return judgements, reasons + _unjudged(sheet, judgements)
         first = reasons if first is None else first
     return [], first or []
+
+
+def _unjudged(sheet: Sheet, judgements: Sequence[Judgement]) -> list[str]:
+    """Why there is no verdict on a sheet that speaks of gradients, where none and no update is found."""
+    for each in judgements:
+        reading = each.reading
+        learns = len(reading.table.lines) > 1 and reading.updated
+        if learns or any(map(is_backward, reading.keys)):
+            return []
+    for row, column, text in texts(sheet):
+        label = read_label(text) if len(text) <= 60 else None
+        if label is not None and label.kind == "gradient":
+            address = sheet.cell(row, column).address
+            return [
+                f"{sheet.name}: it speaks of gradients ({text.strip()} in {address}), but none was found"
+            ]
+    return []
 
 
 def best(reader: Reader) -> Judgement:

@@ -121,9 +121,8 @@ class _Judge:
         if off:
             yield self.wrong(name, place, "value", off, errors)
         slack = self.slack(name, place) if numbers else errors
-        if self.is_live and (
-            updates or name.startswith("new_")
-        ):  # a weight that stays 0.25 is not one that was rounded
+        if self.is_live and self.reading.is_update(name):
+            # a weight that stays 0.25 among formulas was not rounded
             slack = np.full(self.length, LIVE_TOLERANCE)
         off = [k for k in numbers if errors[k] > slack[k]]
         if len(live) > 1 or (live and self.reading.complete):

@@ -140,9 +140,11 @@ def _gradient(words: str) -> Label | None:
     simple = rf"(?:grad(?:ient)?(?:_?(?:of|wrt))?|[{_PARTIAL}dg])_?()"
     for prefix in (separated, simple):
         if match := re.fullmatch(rf"{prefix}({_PARAMETER})_?({_INDEX})", words):
-            return Label("gradient", _key(match[2], match[3]), "e" + match[1])
+            of = "e" + match[1] if prefix == separated else ""
+            return Label("gradient", _key(match[2], match[3]), of)
         if match := re.fullmatch(rf"{prefix}(b(?:ias)?)_?([hoxy]?)", words):
-            return Label("gradient", "b" + match[3], "e" + match[1])
+            of = "e" + match[1] if prefix == separated else ""
+            return Label("gradient", "b" + match[3], of)
     if match := re.fullmatch(rf"({_PARAMETER})_?({_INDEX})_?(?:grad(?:ient)?|_?{_PARTIAL})", words):
         return Label("gradient", _key(match[1], match[2]), "e")
     if words.count(_PARTIAL) >= 1 and ("/" in words or words.count(_PARTIAL) == 2):

@@ -80,7 +80,7 @@ def with_own_rates(judgement: Judgement) -> Judgement:
     in another cell that is labelled as a learning rate.
     """
     reading = judgement.reading
-    wrong = {w.name.removeprefix("new_"): w for w in judgement.wrong if _is_update(reading, w)}
+    wrong = {w.name.removeprefix("new_"): w for w in judgement.wrong if reading.is_update(w.name)}
     rates: dict[int, dict[str, float]] = defaultdict(dict)  # by iteration and weight
     for name, each in wrong.items():
         for k in each.iterations if each.kind == "formula" else ():
@@ -103,7 +103,7 @@ def with_own_rates(judgement: Judgement) -> Judgement:
         return judgement
     kept = []
     for each in judgement.wrong:
-        if _is_update(reading, each):
+        if reading.is_update(each.name):
             name = each.name.removeprefix("new_")
             iterations = tuple(k for k in each.iterations if (name, k) not in accepted)
             if not iterations:
@@ -113,10 +113,6 @@ def with_own_rates(judgement: Judgement) -> Judgement:
     note = "some updates have a learning rate of their own, the same for all weights of a row or layer"
     reading = replace(reading, notes=(*reading.notes, note), steady=False)
     return replace(judgement, reading=reading, wrong=tuple(kept))
-
-
-def _is_update(reading: Reading, wrong: Wrong) -> bool:
-    return wrong.name in reading.updated or wrong.name.startswith("new_")
 
 
 def _own_rate(reading: Reading, wrong: Wrong, k: int) -> float | None:
@@ -133,9 +129,8 @@ def _own_rate(reading: Reading, wrong: Wrong, k: int) -> float | None:
         return None
     with np.errstate(all="ignore"):
         factor = step / (abs(reading.factor) * world[gradient_name(parameter)])
-    outside = [
-        key for key in _keys(reading, formula) if key.place is None and not _is_data(reading, key)
-    ]
+    keys = _keys(reading, formula)
+    outside = [key for key in keys if key.place is None and reading.name_of(key) is None]
     if reading.rate in outside:
         factor = factor / reading.rate_draws
     elif isinstance(reading.rate, Key) or outside:
@@ -146,10 +141,6 @@ def _own_rate(reading: Reading, wrong: Wrong, k: int) -> float | None:
     if not known.any() or not same(factor[known], factor[known][0]) or factor[known][0] <= 0:
         return None
     return float(factor[known][0])
-
-
-def _is_data(reading: Reading, key: Key) -> bool:
-    return reading.name_of(key) is not None
 
 
 def _beside(reading: Reading, key: Key) -> str:
@@ -202,7 +193,7 @@ Pairs = Sequence[tuple[Wrong, Finding]]
 
 def _other_rule(reading: Reading, pairs: Pairs) -> list[Finding]:
     """The findings on updates where none follows gradient descent, nor a known mistake in it."""
-    updates = [(wrong, finding) for wrong, finding in pairs if _is_update(reading, wrong)]
+    updates = [(wrong, finding) for wrong, finding in pairs if reading.is_update(wrong.name)]
     strange = [
         finding
         for wrong, finding in updates

@@ -18,7 +18,7 @@ import numpy as np
 
 from gradsheet import network as net
 from gradsheet.backends import arrays
-from gradsheet.check.formula import Cell, Unreadable
+from gradsheet.check.formula import Cell, Unreadable, leaves
 from gradsheet.check.formula import Reference as SheetReference
 from gradsheet.check.labels import read_rate
 from gradsheet.check.structure import (
@@ -54,6 +54,11 @@ from gradsheet.network import Layer, Network
 DRAWS = 128
 """Random networks on which a formula has to agree: enough that even where all layers are ReLUs some are
 alive, and each ReLU is met on both sides."""
+
+
+MOST_BEHIND_A_LOSS = 60
+"""Cells between a loss and the outputs: where there are more it is no loss, and long chains
+of cells that are followed for every column take seconds."""
 
 
 def new_name(parameter: str) -> str:
@@ -180,6 +185,10 @@ class Reading:
         places = [key.place for key in self.quantities if key.place is not None]
         cells = [self.table.cell(place, k) for place in places]
         return sum(self.reader.book.value(cell) is not None for cell in cells) > 0.6 * len(cells)
+
+    def is_update(self, name: str) -> bool:
+        """Whether a quantity is what a weight becomes."""
+        return name in self.updated or name.startswith("new_")
 
     def name_of(self, key: Key) -> str | None:
         """The quantity that a key means, in whatever iteration."""
@@ -472,11 +481,18 @@ class _Maker:
                 entropy = _entropy(t0, a) - _entropy(t0, a0)
                 if same(slope, entropy) and self.layers.activations[-1] == "sigmoid":
                     return key, None
-            if not others:
+            if not others and not self.reads_nothing(formula):
                 return self.typed_target(formula, output, base)
         except Unreadable:
             pass
         return None
+
+    def reads_nothing(self, formula: Formula) -> bool:
+        """Whether a formula reads an empty cell: then 0 is no target that was typed."""
+        cells = (
+            leaf.at(formula.home) for leaf in leaves(formula.tree) if isinstance(leaf, SheetReference)
+        )
+        return any(self.reader.book.value(cell) is None for cell in cells)
 
     def typed_target(
         self, formula: Formula, output: Key, base: Mapping[Key, Array]
@@ -513,7 +529,7 @@ class _Maker:
                     found[key] = None
                 else:
                     stack.append(Formula(tree, cell, current.iteration))
-            if len(seen) > 60:
+            if len(seen) > MOST_BEHIND_A_LOSS:
                 raise Unreadable("a loss that depends on very many cells")
         return list(found)
 
@@ -648,9 +664,13 @@ class _Maker:
 
     def place_gradients(self, program: Program) -> None:
         trained = set(program.trained)
-        for place, label in self.reader.table.labels.items():
+        labels = self.reader.table.labels
+        of_loss = {label.key for label in labels.values() if (label.kind, label.of) == ("gradient", "e")}
+        for place, label in labels.items():
             if label.key not in trained:
                 continue
+            if label.kind == "gradient" and not label.of and label.key in of_loss:
+                continue  # beside ∂E/∂w5, Δw5 is a step
             if label.kind == "new":
                 self.put(Key(place), new_name(label.key))
             if label.kind == "gradient" and (

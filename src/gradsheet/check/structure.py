@@ -106,6 +106,8 @@ class Reader:
         if found is None or found[0] in self.loose:
             return Key(None, 0, cell)
         place, other = found
+        if place in self.constant and self.book.value(cell) is None:
+            return Key(None, 0, cell)  # data that stand in the first line only: here is 0
         return Key(place, 0 if place in self.constant else other - iteration)
 
     @cached_property
@@ -144,7 +146,9 @@ class Reader:
         kept = set()
         for place in self.table.places:
             label = self.table.labels.get(place)
-            if label is not None and label.kind not in ("input", "target", "parameter", "rate"):
+            # y1 may be an output, or a target that is copied down
+            data = ("input", "target", "forward", "parameter", "rate")
+            if label is not None and label.kind not in data:
                 continue
             learns = label is not None and label.kind == "parameter"
             if learns and label is not None and (label.key[0] != "b" or label.key in gradients):
@@ -676,6 +680,9 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
             f"its {len(neurons)} neurons do not fit together as dense layers with one weight per input"
         )
     biases = tuple(_biases(layer) for layer in layers)
+    shared = Counter(bias for own in biases for bias in own if isinstance(bias, Key))
+    if any(count > 1 for count in shared.values()):
+        raise NotUnderstood("two of its layers add the same bias")
     activations = tuple(_activations(reader, layers))
     return [
         Layers(
