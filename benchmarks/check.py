@@ -125,6 +125,7 @@ def main() -> None:
         slip = handmade.mistakes(course, "wrong neuron's slope")[0]
         handmade.build(folder / "wrong.xlsx", course, slip)
         handmade.build(folder / "right.xlsx", course)
+        handmade.build(folder / "long.xlsx", handmade.Sheet(rows=2000))
         files = folder / "class"
         files.mkdir()
         for n, sheet in enumerate(drawn(handmade.specs(), CLASS // 2, 7)):
@@ -137,6 +138,7 @@ def main() -> None:
             "times": {
                 "100 rows, correct": seconds(["check", str(folder / "right.xlsx")], arguments.repeats),
                 "100 rows, wrong": seconds(["check", str(folder / "wrong.xlsx")], arguments.repeats),
+                "2,000 rows, correct": seconds(["check", str(folder / "long.xlsx")], arguments.repeats),
                 f"class of {CLASS}": seconds(["check", str(files)], arguments.repeats),
             },
             "outcomes": outcomes(arguments.sheets, random.Random(2029).randrange(10**6), folder),

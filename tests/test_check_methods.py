@@ -25,6 +25,7 @@ from handmade import Mistake, Sheet, Table, build, mistakes
 COURSE = Sheet()
 HIDDEN, OUTPUT = ("w1", "w2", "w3", "w4"), ("w5", "w6", "w7", "w8")
 WEIGHTS = (*HIDDEN, *OUTPUT)
+COURSE_ROWS = range(COURSE.rows)
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,34 @@ def weights_named_by_letters(cells: Cells) -> None:
         cells.name(f"dE/d{name}", f"dE/d{letter}")
 
 
+def targets_named_y(cells: Cells) -> None:
+    """Copied down, beside a loss that is typed otherwise in the first row."""
+    for name in ("1", "2"):
+        cells.name(f"t{name}", f"y{name}")
+        for row in cells.rows[1:]:
+            cells.put(f"t{name}", row, f"={cells.at(f't{name}', row - 1)}")
+            difference = f"{cells.at(f't{name}', row)}-{cells.at(f'a_o{name}', row)}"
+            cells.put(f"E{name}", row, f"=POWER({difference},2)/2")
+
+
+def a_step_before_its_gradient(cells: Cells) -> None:
+    """Δw5 = −η·∂E/∂w5, which the update adds, stands where ∂E/∂w5 stood; that moves to the end."""
+    column = cells.sheet.max_column + 1
+    for row in range(cells.table.header_row, cells.rows[-1] + 1):
+        gradient = cells.sheet.cell(row, column)
+        gradient.value = cells.sheet[cells.at("dE/dw5", row)].value
+        cells.put("dE/dw5", row, f"=-$F$2*{gradient.coordinate}")
+    cells.name("dE/dw5", "Δw5")
+    cells.update("{w}+{g}", ("w5",))
+
+
+def a_summary_on_a_sheet_of_its_own(cells: Cells) -> None:
+    summary = cells.sheet.parent.create_sheet("Summary")
+    for k, row in enumerate(cells.rows, 1):
+        for column, name in enumerate(("E1", "E2", "E_total", "a_o1", "a_o2"), 1):
+            summary.cell(k, column).value = f"='{cells.sheet.title}'!{cells.at(name, row)}"
+
+
 def products_of_areas(cells: Cells) -> None:
     cells.change("h1", "SUMPRODUCT({i1}:{i2}*{w1}:{w2})")
 
@@ -178,6 +207,9 @@ def a_second_training_below(cells: Cells) -> None:
         gradients_pasted_with_three_decimals,
         weights_of_the_output_named_v,
         weights_named_by_letters,
+        targets_named_y,
+        a_step_before_its_gradient,
+        a_summary_on_a_sheet_of_its_own,
         products_of_areas,
         changes_since_the_start,
         a_second_training_below,
@@ -188,8 +220,41 @@ def test_what_is_unusual_but_right_is_correct(tmp_path: Path, change: Callable[[
     assert (verdict.outcome, verdict.findings, verdict.reason) == ("correct", (), "")
 
 
-def test_a_typed_rate_in_one_update_only_is_a_mistake(tmp_path: Path) -> None:
-    verdict = verdict_after(tmp_path, lambda cells: cells.update("{w}-0.2*{g}", ("w5",)))
+def test_a_second_training_below_is_read(tmp_path: Path) -> None:
+    verdict = verdict_after(tmp_path, a_second_training_below)
+    assert verdict.understood[0].rows == (4, 28)
+
+
+def test_a_labelled_rate_that_no_update_uses_is_told(tmp_path: Path) -> None:
+    def beside(cells: Cells) -> None:
+        cells.sheet["E2"], cells.sheet["F2"] = "η", 2
+        cells.sheet["E200"], cells.sheet["F200"] = "η", 0.5
+        cells.update("{w}-$F$200*{g}")
+
+    verdict = verdict_after(tmp_path, beside)
+    assert verdict.outcome == "correct"
+    told = "the updates do not use the learning rate 2 in F2, but 0.5"
+    assert told in verdict.understood[0].notes
+
+
+def test_one_bias_in_two_layers_is_not_understood(tmp_path: Path) -> None:
+    """o2 = … + b1, where b2 is the bias that both outputs share."""
+    sheet = Sheet(biases=("shared", "shared"))
+    truth = build(tmp_path / "sheet.xlsx", sheet)
+    book, table = openpyxl.load_workbook(truth.path), truth.tables[0]
+    cells = book[table.sheet]
+    for row in range(table.first_row, table.last_row + 1):
+        for total in ("o1", "o2"):
+            cell = cells[f"{table.columns[total]}{row}"]
+            cell.value = cell.value.replace(f"{table.columns['b2']}{row}", f"{table.columns['b1']}{row}")
+    book.save(truth.path)
+    verdict = check(truth.path)
+    assert (verdict.outcome, verdict.findings) == ("not understood", ())
+
+
+@pytest.mark.parametrize("step", ["0.2*{g}", "$F$2*2*{g}"])
+def test_a_rate_that_one_update_only_has_is_a_mistake(tmp_path: Path, step: str) -> None:
+    verdict = verdict_after(tmp_path, lambda cells: cells.update("{w}-" + step, ("w5",)))
     assert [finding.quantity for finding in verdict.findings] == ["update of w5"]
 
 
@@ -217,12 +282,52 @@ def test_a_pasted_gradient_that_does_not_follow_is_a_mistake(tmp_path: Path) -> 
     assert [(f.quantity, f.count) for f in verdict.findings] == [("dE/dw6", 1)]
 
 
-@pytest.mark.parametrize("digits", [4, 6, 10])
-def test_a_pasted_bias_that_never_changes_is_a_mistake(tmp_path: Path, digits: int) -> None:
-    sheet = Sheet(biases=("each", "each"), pasted=digits)
+def test_a_pasted_bias_that_never_changes_is_a_mistake(tmp_path: Path) -> None:
+    """It has two digits where the other weights have ten, but not because it was rounded."""
+    sheet = Sheet(biases=("each", "each"), pasted=10, seed=2, learning_rates=(0.01,), rows=4)
     slip = next(m for m in mistakes(sheet, "bias never updated") if m.planted[0][0] == "b3")
     verdict = check(build(tmp_path / "sheet.xlsx", sheet, slip).path)
     assert [finding.quantity for finding in verdict.findings] == ["update of b3"]
+
+
+def test_of_two_sums_that_fit_most_pasted_rows_the_one_that_fits_all_is_taken(tmp_path: Path) -> None:
+    """Three samples of XOR leave a choice of weights for h1 = w1·i1 + w3·i2."""
+    sheet = Sheet(sizes=(2, 2, 1), data="samples", rows=3, pasted=6, numbering="by source")
+    verdict = check(build(tmp_path / "sheet.xlsx", sheet).path)
+    assert (verdict.outcome, verdict.findings) == ("correct", ())
+
+
+def data_in_the_first_row_only(cells: Cells) -> None:
+    """As typed once, and read from everywhere by $A$4."""
+    names = ("t1", "t2", "i1", "i2")
+    letters = "|".join(cells.table.columns[name] for name in names)
+    for row in cells.rows:
+        for cell in cells.sheet[row]:
+            if isinstance(cell.value, str) and cell.value.startswith("="):
+                cell.value = re.sub(rf"\b({letters})\d+", rf"$\1${cells.rows[0]}", cell.value)
+        for name in names if row > cells.rows[0] else ():
+            cells.put(name, row, None)
+
+
+def test_data_may_stand_in_the_first_row_only(tmp_path: Path) -> None:
+    verdict = verdict_after(tmp_path, data_in_the_first_row_only)
+    assert (verdict.outcome, verdict.findings) == ("correct", ())
+
+
+@pytest.mark.parametrize(("quantity", "data"), [("E1", "t1"), ("dE/dw3", "i1"), ("h2", "i2")])
+def test_a_reference_that_slides_off_the_first_row_is_a_mistake(
+    tmp_path: Path, quantity: str, data: str
+) -> None:
+    def slide(cells: Cells) -> None:
+        data_in_the_first_row_only(cells)
+        letter, first = cells.table.columns[data], cells.rows[0]
+        for row in cells.rows:
+            formula = str(cells.sheet[cells.at(quantity, row)].value)
+            cells.put(quantity, row, formula.replace(f"${letter}${first}", f"{letter}{row}"))
+
+    verdict = verdict_after(tmp_path, slide)
+    (finding,) = verdict.findings
+    assert (finding.quantity, finding.count) == (quantity, len(COURSE_ROWS) - 1)
 
 
 # ---------------------------------------------------------------- other methods
@@ -281,9 +386,20 @@ def thresholds(cells: Cells) -> None:
             cells.put(f"o{number}", row, f"{total}-{cell.coordinate}")
 
 
+def gradients_in_rows_of_their_own(cells: Cells) -> None:
+    """Below the table, under headers of their own, one block an iteration: none is read."""
+    for name in WEIGHTS:
+        cells.update("{w}", (name,))
+        for row in range(cells.table.header_row, cells.rows[-1] + 1):
+            cells.put(f"dE/d{name}", row, None)
+        cells.sheet[f"{cells.table.columns[name]}40"] = f"∂E/∂{name}"
+        cells.sheet[f"{cells.table.columns[name]}41"] = 0.1
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        gradients_in_rows_of_their_own,
         momentum_within_the_update,
         stopping_early,
         a_batch_of_two_epochs,

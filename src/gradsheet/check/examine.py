@@ -25,7 +25,7 @@ from gradsheet.check.judge import (
 from gradsheet.check.labels import read_label
 from gradsheet.check.methods import other_method, updates_in_batches, with_own_rates
 from gradsheet.check.own import own_reading
-from gradsheet.check.reading import Reading, is_backward, new_name, readings
+from gradsheet.check.reading import Reading, is_backward, labelled_rate, new_name, readings
 from gradsheet.check.sheets import Book, Sheet, read, texts
 from gradsheet.check.structure import Key, NotUnderstood, Reader, find_parameters
 from gradsheet.check.tables import LONGEST, Table, find_tables
@@ -173,6 +173,15 @@ def describe(judgement: Judgement) -> Understood:
     updated = [name for name in reading.updated if reading.keys[name].place is not None]
     if len(table.lines) == LONGEST:
         notes.append(f"only its first {LONGEST:,} iterations were read")
+    labelled = labelled_rate(reading.reader)
+    used = _learning_rate(reading)
+    if labelled is not None and labelled.cell is not None and used.value is not None:
+        value = reading.reader.book.number(labelled.cell)
+        if labelled != reading.rate and value != used.value:
+            where = _address(reading, labelled.cell)
+            notes.append(
+                f"the updates do not use the learning rate {value:g} in {where}, but {used.value:g}"
+            )
     if len(table.lines) > 1 and isinstance(reading.rate, float):
         notes.append(f"the learning rate {reading.rate:g} is typed into the updates")
     if not reading.updated or not updated:
@@ -199,7 +208,7 @@ def describe(judgement: Judgement) -> Understood:
         reading.program.network.architecture,
         ", then ".join(name.replace("_", " ") for name in activations),
         reading.loss,
-        _learning_rate(reading),
+        used,
         columns,
         tuple(notes),
     )
