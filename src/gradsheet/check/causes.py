@@ -6,6 +6,7 @@ or bracket changed. A change that makes it right is what belongs there, and name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -56,8 +57,8 @@ class Change(NamedTuple):
 
 def shown(name: str) -> str:
     """The name of a quantity in a report: ``dE/dw3``, ``new w3``."""
-    if name.startswith("dE_d"):
-        return "dE/d" + name.removeprefix("dE_d")
+    if part := re.fullmatch(r"dE(\d*)_d(.+)", name):
+        return f"dE{part[1]}/d{part[2]}"
     if name.startswith("delta_"):
         return "dE/d" + name.removeprefix("delta_")
     if name.startswith("slope_"):

@@ -136,7 +136,7 @@ def best(reader: Reader) -> Judgement:
     Raises `NotUnderstood`, also where most of what it says of the forward pass would be wrong.
     """
     judged = [with_own_rates(judge(reading)) for reading in readings(reader)]
-    chosen = min(judged, key=lambda judgement: judgement.columns)
+    chosen = min(judged, key=lambda each: (each.columns, each.cells, each.reading.factor != 1.0))
     if chosen.judged == 0:
         raise NotUnderstood("its formulas could not be read")
     if updates_in_batches(chosen.reading):
@@ -146,7 +146,12 @@ def best(reader: Reader) -> Judgement:
     if len(columns) > len(chosen.reading.quantities) / (2 if reader.table.labels else 4):
         raise NotUnderstood("most of it is not what a network computes that learns by gradient descent")
     forward = [name for name in chosen.reading.quantities.values() if _is_forward(chosen.reading, name)]
-    wrong = {w.place for w in chosen.wrong if w.place in columns and _is_forward(chosen.reading, w.name)}
+    lines = len(chosen.reading.table.lines)
+    wrong = {
+        w.place
+        for w in chosen.wrong
+        if w.place in columns and _is_forward(chosen.reading, w.name) and 2 * len(w.iterations) > lines
+    }
     if 2 * len(wrong) > len(forward):
         raise NotUnderstood("most of its forward pass is not what a dense network computes")
     return chosen

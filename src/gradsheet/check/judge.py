@@ -60,6 +60,11 @@ class Judgement:
         """How many columns are wrong."""
         return len({wrong.place for wrong in self.wrong})
 
+    @property
+    def cells(self) -> int:
+        """How many cells are wrong."""
+        return sum(len(wrong.iterations) for wrong in self.wrong)
+
 
 def judge(reading: Reading) -> Judgement:
     """Judge every column that was understood."""

@@ -201,10 +201,10 @@ class Reading:
         """
         return np.asarray(np.broadcast_to(self.reader.value(formula, self.known), DRAWS), dtype=float)
 
-    def expected(self, name: str) -> Array:
-        """What belongs there."""
+    def expected(self, name: str, shift: int = 0) -> Array:
+        """What belongs there, in this iteration or in another one."""
         scale = self.factor if is_backward(name) else 1.0
-        return scale * np.broadcast_to(self.worlds[0][name], DRAWS)
+        return scale * np.broadcast_to(self.worlds[shift][name], DRAWS)
 
 
 class _Known(Mapping[Key, Array]):
@@ -267,7 +267,9 @@ def readings(reader: Reader) -> list[Reading]:
     parameters = find_parameters(reader)
     neurons = find_neurons(reader, parameters)
     found = [
-        _Maker(reader, layers, parameters).make() for layers in arrange(reader, neurons, parameters)
+        _Maker(reader, layers, parameters).make(loss)
+        for layers in arrange(reader, neurons, parameters)
+        for loss in _Maker(reader, layers, parameters).find_losses()
     ]
     for place, name in parameters.items():
         if place not in reader.constant and all(Key(place) not in each.quantities for each in found):
@@ -281,12 +283,13 @@ def readings(reader: Reader) -> list[Reading]:
 class _Loss:
     """What was found out about the loss: the target of every output, the factor c of each c·(t − a)²
     (None for the cross-entropy), and what the total multiplies their sum with. ``guessed`` where no
-    column of the loss told the factor."""
+    column of the loss told the factor. ``unnamed`` are columns of losses without a header, by kind."""
 
     targets: tuple[Source, ...]
     factor: float | None
     share: float
-    guessed: bool = False
+    guessed: bool
+    unnamed: Mapping[str, list[int]]
 
 
 class _Maker:
@@ -299,17 +302,19 @@ class _Maker:
         self.notes: list[str] = []
         self.quantities: dict[Key, str] = {}
         self.typed: dict[str, float] = {}
-        self.losses: dict[str, list[int]] = {}  # columns that were found without a header
 
-    def make(self, assumed: float = 0.5) -> Reading:
-        """The reading; ``assumed`` is the factor of (t − a)² where no loss tells it."""
-        outputs = [Key(neuron.places[0]) for neuron in self.layers.neurons[-1]]
-        loss = self.find_loss(outputs)
+    @property
+    def outputs(self) -> list[Key]:
+        """The outputs of the network."""
+        return [Key(neuron.places[0]) for neuron in self.layers.neurons[-1]]
+
+    def make(self, loss: _Loss) -> Reading:
+        """The reading for one of the possible losses."""
+        outputs = self.outputs
         if loss.guessed:
             if not any(self.reader.usual(key.place or 0) for key in outputs):
                 raise NotUnderstood("its losses are numbers that follow from no loss that is known")
-            loss = replace(loss, factor=assumed)
-            words = "½" if assumed == 0.5 else f"{assumed:g}"
+            words = "½" if loss.factor == 0.5 else f"{loss.factor:g}"
             self.notes.append(
                 f"no column of the loss was understood; the gradients are those of {words}·(t − a)²"
             )
@@ -331,21 +336,25 @@ class _Maker:
         )
         reading = _without_fixed(_without_steps(_without_differences(reading)))
         scaled = _scaled(reading)
-        if loss.guessed and scaled.factor > 0 and scaled.factor != 1.0:
-            return _Maker(self.reader, self.layers, self.parameters).make(0.5 * scaled.factor)
+        if loss.guessed and loss.factor is not None and scaled.factor > 0 and scaled.factor != 1.0:
+            told = replace(loss, factor=loss.factor * scaled.factor)
+            return _Maker(self.reader, self.layers, self.parameters).make(told)
         return _with_helper_columns(scaled)
 
     # ------------------------------------------------------------ loss
 
-    def find_loss(self, outputs: Sequence[Key]) -> _Loss:
-        """The targets, and how far the sheet's loss is from c·(t − a)²."""
-        table = self.reader.table
+    def find_losses(self) -> list[_Loss]:
+        """The targets, and how far the sheet's loss is from c·(t − a)²: several, where the losses of two
+        outputs, or the rows of their total, do not agree."""
+        table, outputs = self.reader.table, self.outputs
         by_kind: dict[str, list[int]] = {"loss": [], "total": []}
         for place, label in table.labels.items():
             if label.kind in by_kind and self.reader.usual(place) is not None:
                 by_kind[label.kind].append(place)
+        unnamed: dict[str, list[int]] = {}
         if not by_kind["loss"] and not by_kind["total"]:
             self.sort_losses(outputs, by_kind)
+            unnamed = {kind: list(places) for kind, places in by_kind.items()}
         labelled = {
             int(label.key): Key(place) for place, label in table.labels.items() if label.kind == "target"
         }
@@ -363,9 +372,9 @@ class _Maker:
             if read is not None and targets[read[0]] is None:
                 targets[read[0]] = read[1]
         for place in by_kind["total"]:
-            share = self.share_of(place, by_kind["loss"])
-            if share is not None:
-                shares.append(share)
+            own = self.shares_of(place, by_kind["loss"])
+            if own:
+                shares += own
                 continue
             for k, output in enumerate(outputs):
                 found = self.loss_of(place, output, outputs)
@@ -385,9 +394,11 @@ class _Maker:
             complete = [labelled[number] for number in numbers]  # one loss reads the wrong target
         if not factors:
             factors, shares = self.loss_by_numbers(outputs, complete)
-        common = Counter(factors).most_common(1)
-        share = Counter(shares).most_common(1)[0][0] if shares else 1.0
-        return _Loss(tuple(complete), common[0][0] if common else 0.5, share, guessed=not common)
+        return [
+            _Loss(tuple(complete), factor, share, not factors, unnamed)
+            for factor in _most_common(factors) or [0.5]
+            for share in _most_common(shares) or [1.0]
+        ]
 
     def loss_by_numbers(
         self, outputs: Sequence[Key], targets: Sequence[Source]
@@ -431,7 +442,6 @@ class _Maker:
             hits = sum(self.loss_of(place, output, outputs) is not None for output in outputs)
             if hits:
                 by_kind["loss" if hits == 1 and len(outputs) > 1 else "total"].append(place)
-        self.losses = {kind: list(places) for kind, places in by_kind.items()}
 
     def only_target(self, place: int, outputs: Sequence[Key]) -> tuple[int, Key] | None:
         """Output and target of a loss that is none that is known, but reads just one of each."""
@@ -539,11 +549,14 @@ class _Maker:
             return key.cell
         return self.reader.table.cell(key.place, iteration + key.shift)
 
-    def share_of(self, place: int, losses: Sequence[int]) -> float | None:
-        """What a total multiplies the losses with: 1 for their sum, 1/n for their mean."""
-        formula = self.reader.usual(place)
-        if formula is None or not losses:
-            return None
+    def shares_of(self, place: int, losses: Sequence[int]) -> list[float]:
+        """What a total multiplies the losses with: 1 for their sum, 1/n for their mean; as most of its
+        rows have it, and as the first has it."""
+        written = (self.reader.usual(place), self.reader.formula(place, 0))
+        shares = (self.share_of(formula, losses) for formula in written if formula is not None)
+        return list(dict.fromkeys(share for share in shares if share is not None))
+
+    def share_of(self, formula: Formula, losses: Sequence[int]) -> float | None:
         try:
             keys = self.reader.keys(formula)
             parts = [key for key in keys if key.place in losses]
@@ -643,7 +656,7 @@ class _Maker:
         labelled = sorted(
             (int(label.key), place) for place, label in table.labels.items() if label.kind == "loss"
         )
-        labelled += enumerate(self.losses.get("loss", ()), 1)
+        labelled += enumerate(loss.unnamed.get("loss", ()), 1)
         for position, (_, place) in enumerate(labelled):
             formula = self.reader.usual(place)
             owners = []
@@ -659,7 +672,7 @@ class _Maker:
         for place, label in table.labels.items():
             if label.kind == "total":
                 self.put(Key(place), program.loss)
-        for place in self.losses.get("total", ()):
+        for place in loss.unnamed.get("total", ()):
             self.put(Key(place), program.loss)
 
     def place_gradients(self, program: Program) -> None:
@@ -712,6 +725,12 @@ class _Maker:
         k = int(of[1:]) - 1
         rows = self.layers.weights[-1]
         return k < len(rows) and parameter in [self.parameters[key.place or 0] for key in rows[k]]
+
+
+def _most_common(found: Sequence[float | None]) -> list[Any]:
+    """What was found most often; all of them where several were."""
+    counts = Counter(found)
+    return [each for each, count in counts.items() if count == max(counts.values())]
 
 
 def _mostly(a: Array, b: Array) -> bool:
@@ -792,8 +811,14 @@ def slope_name(total: str) -> str:
     return f"slope_{total}"
 
 
+def part_name(output: int, activation: str) -> str:
+    """The name of what one output adds to ∂E/∂a, ∂E2/∂a_h1 for output 2 and ``a_h1``."""
+    return f"dE{output}_d{activation}"
+
+
 def _with_helpers(program: Program, loss: _Loss) -> Program:
-    """The program with what sheets often show on the way: ∂E/∂a and ∂a/∂(sum) of every neuron."""
+    """The program with what sheets often show on the way: of every neuron ∂E/∂a, ∂a/∂(sum), and what
+    each output adds to ∂E/∂a."""
     helpers: list[Quantity] = []
     network = program.network
     names = [
@@ -816,7 +841,13 @@ def _with_helpers(program: Program, loss: _Loss) -> Program:
             slope = differentiate(formula, total, Reference(output))
             if layer + 1 < len(network.layers):
                 behind = zip(names[layer + 1], by_layer[layer + 1], strict=True)
-                flow = add(*(Reference(f"delta_{n}") * Reference(row[k - 1]) for n, row in behind))
+                parts = [Reference(f"delta_{n}") * Reference(row[k - 1]) for n, row in behind]
+                flow = add(*parts)
+                if layer + 2 == len(network.layers) and len(parts) > 1:
+                    helpers += [
+                        Quantity(part_name(number, output), "delta", part, layer=layer)
+                        for number, part in enumerate(parts, 1)
+                    ]
             elif loss.factor is not None:
                 difference = Reference(output) - Reference(net.target_name(k))
                 flow = multiply(Constant(_nice(2 * loss.factor * loss.share)), difference)
@@ -829,7 +860,7 @@ def _with_helpers(program: Program, loss: _Loss) -> Program:
 
 def is_backward(name: str) -> bool:
     """Whether a quantity is a derivative of the loss, so that a constant factor is a convention."""
-    return name.startswith(("dE_d", "delta_"))
+    return re.match(r"dE\d*_d|delta_", name) is not None
 
 
 def _with_helper_columns(reading: Reading) -> Reading:
@@ -890,10 +921,46 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
         if _readers_right(reading, Key(place), reading.known):
             continue
         for name in candidates:
-            healed = _Known(reading, {Key(place): reading.expected(name)})
-            if _readers_right(reading, Key(place), healed):
+            if _readers_right(reading, Key(place), _healed(reading, {place: name})):
                 return Key(place), name
-    return matches[0] if matches else None
+    return matches[0] if matches else _turned(reading, unknown, candidates)
+
+
+def _turned(
+    reading: Reading, unknown: Mapping[int, Formula], candidates: Sequence[str]
+) -> tuple[Key, str] | None:
+    """A δ with the wrong sign, t − a in place of a − t, that stands in several columns: what reads them
+    is right only when all are healed at once."""
+    turned: dict[int, str] = {}
+    for place, formula in unknown.items():
+        try:
+            values = reading.found(formula)
+        except Unreadable:
+            continue
+        names = [name for name in candidates if same(-values, reading.expected(name))]
+        if len(names) == 1:
+            turned[place] = names[0]
+    if len(turned) < 2:
+        return None
+    healed = _healed(reading, turned)
+    for place, name in turned.items():
+        if not _readers_right(reading, Key(place), reading.known) and all(
+            _readers_right(reading, Key(other), healed) for other in turned
+        ):
+            return Key(place), name
+    return None
+
+
+def _healed(reading: Reading, places: Mapping[int, str]) -> _Known:
+    """The random networks as if these places held the quantities, in this iteration and the last."""
+    return _Known(
+        reading,
+        {
+            Key(place, shift): np.asarray(reading.expected(name, shift))
+            for place, name in places.items()
+            for shift in (-1, 0)
+        },
+    )
 
 
 def _readers_right(reading: Reading, key: Key, known: Mapping[Key, Any]) -> bool:
@@ -903,12 +970,27 @@ def _readers_right(reading: Reading, key: Key, known: Mapping[Key, Any]) -> bool
     for other, name in reading.quantities.items():
         if other.place is None or other.place in reader.constant:
             continue
-        if key.place not in reader.behind(other.place):
-            continue
         formula = reader.usual(other.place)
-        if formula is not None and not _is_right(reading, known, name, formula):
+        if formula is None or key.place not in _all_behind(reading, other.place, name):
+            continue
+        if not _is_right(reading, known, name, formula):
             return False
     return True
+
+
+def _all_behind(reading: Reading, place: int, name: str) -> set[int]:
+    """All places that a place reads, directly or through others; for an update those of the iteration
+    before, unless it only copies a new weight that stands there."""
+    reader = reading.reader
+    if name not in reading.updated or new_name(name) in reading.keys:
+        return reader.behind(place)
+    formula = reader.usual(place)
+    try:
+        keys = reader.keys(formula) if formula is not None else []
+    except Unreadable:
+        return set()
+    read = {key.place for key in keys if key.place not in (None, place) and key.shift == -1}
+    return {behind for each in read if each is not None for behind in (each, *reader.behind(each))}
 
 
 def _is_right(reading: Reading, known: Mapping[Key, Any], name: str, formula: Formula) -> bool:

@@ -29,6 +29,11 @@ class Sheet:
     values: Mapping[tuple[int, int], Value]
     formulas: Mapping[tuple[int, int], str]
 
+    @cached_property
+    def patterns(self) -> Mapping[tuple[int, int], str]:
+        """Every formula with offsets in place of relative references: equal where it was filled down."""
+        return {place: pattern(text, self.cell(*place)) for place, text in self.formulas.items()}
+
     def cell(self, row: int, column: int) -> Cell:
         return Cell(self.name, row, column)
 
@@ -67,15 +72,14 @@ class Book:
 
     def pattern(self, cell: Cell) -> str | None:
         """The formula of a cell with relative references as offsets; None where there is no formula."""
-        text = self.formula(cell)
-        return None if text is None else pattern(text, cell)
+        sheet = self.sheet(cell.sheet)
+        return None if sheet is None else sheet.patterns.get((cell.row, cell.column))
 
     def tree(self, cell: Cell) -> Tree | None:
         """The formula of a cell as a tree; None where there is none, or none that can be read."""
-        text = self.formula(cell)
-        if text is None:
+        text, key = self.formula(cell), self.pattern(cell)
+        if text is None or key is None:
             return None
-        key = pattern(text, cell)
         if key not in self._trees:
             try:
                 self._trees[key] = parse(text, cell)

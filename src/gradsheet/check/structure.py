@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, pairwise, permutations
+from itertools import combinations, islice, pairwise, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,15 +238,14 @@ class Reader:
         return None if tree is None else Formula(tree, cell, iteration)
 
     def usual(self, place: int) -> Formula | None:
-        """The formula that most cells of a place hold, where it stands first."""
+        """The formula that most cells of a place hold, where its row is most like the others."""
         if place not in self._usual:
-            counts: Counter[str] = Counter()
             first: dict[str, int] = {}
-            for k in range(len(self.table.lines)):
+            for k in self._typical:
                 text = self.book.pattern(self.table.cell(place, k))
                 if text is not None:
-                    counts[text] += 1
                     first.setdefault(text, k)
+            counts = self._patterns.get(place, Counter())
             formulas = (self.formula(place, first[text]) for text, _ in counts.most_common(3))
             self._usual[place] = next((found for found in formulas if found is not None), None)
         return self._usual[place]
@@ -254,6 +253,33 @@ class Reader:
     @cached_property
     def _usual(self) -> dict[int, Formula | None]:
         return {}
+
+    @cached_property
+    def _patterns(self) -> Mapping[int, Counter[str]]:
+        """How often each pattern stands in a place."""
+        found: dict[int, Counter[str]] = {}
+        for place in self.table.places:
+            texts = (self.book.pattern(self.table.cell(place, k)) for k in range(len(self.table.lines)))
+            found[place] = Counter(text for text in texts if text is not None)
+        return found
+
+    @cached_property
+    def _typical(self) -> list[int]:
+        """All iterations, those first that hold the usual formula in most places.
+
+        A first row that alone is right must not be read beside what was filled down wrong. Weights,
+        which are given there, do not count.
+        """
+        usual = {
+            place: counts.most_common(1)[0][0]
+            for place, counts in self._patterns.items()
+            if counts and self.book.formula(self.table.cell(place, 0)) is not None
+        }
+        alike = [
+            sum(self.book.pattern(self.table.cell(place, k)) == text for place, text in usual.items())
+            for k in range(len(self.table.lines))
+        ]
+        return sorted(range(len(alike)), key=lambda k: -alike[k])
 
     def behind(self, place: int) -> set[int]:
         """All places of the same iteration that a place reads, directly or through others."""
@@ -399,8 +425,45 @@ class _NeuronFinder:
                     del waiting[place]
         for place, formula in waiting.items():
             self.refuse_softmax(place, formula)
+            self.hand_over(place, formula)
         unique = {id(neuron): neuron for neuron in self.by_place.values()}
         return self.without_backward(list(unique.values()))
+
+    def hand_over(self, place: int, formula: Formula) -> None:
+        """An output that was computed from the sum of another neuron, a_h2 = σ(h1), belongs to the one
+        neuron of the layer that has none."""
+        label = self.reader.table.labels.get(place)
+        if label is None or label.kind != "forward":
+            return
+        try:
+            read = [self.by_place[k.place or 0] for k in self.reader.keys(formula) if k in self.sums]
+            if len(read) != 1 or read[0].place is None:
+                return
+            if known_activation(self.reader.value(formula, {Key(read[0].sum_place): _Z})) is None:
+                return
+        except Unreadable:
+            return
+        other = read[0]
+        inputs = {source for _, source in other.terms}
+        without = {
+            id(neuron): neuron
+            for neuron in self.by_place.values()
+            if neuron.place is None and {source for _, source in neuron.terms} == inputs
+        }
+        if len(without) != 1:
+            return
+        neuron = next(iter(without.values()))
+        number = _number(label)
+        if number is not None and number == self.number(other.sum_place) != self.number(other.place):
+            # the one that took its place is the wrong one
+            neuron.place, other.place = other.place, place
+        else:
+            neuron.place = place
+        for each in (neuron, other):
+            self.by_place[each.place or 0] = each
+
+    def number(self, place: int | None) -> int | None:
+        return _number(self.reader.table.labels.get(place if place is not None else -1))
 
     def refuse_softmax(self, place: int, formula: Formula) -> None:
         """An output that reads several sums, and nothing else, is no activation of one neuron."""
@@ -469,9 +532,9 @@ class _NeuronFinder:
             if same(1 + slope, 1.0):
                 continue  # it cancels out, as in a change since the start, w − w
             rest = rest - slope * values[key]
-            source = next((other for other in others if same(slope, values[other])), None)
-            if source is not None:
-                neuron.terms.append((key, source))
+            sources = _adding_up_to(slope, others, values)
+            if sources:  # two where one weight stands in two terms
+                neuron.terms += [(key, source) for source in sources]
             elif same(slope, 1.0):
                 neuron.biases.append(key)
             elif same(slope, np.broadcast_to(slope, DRAWS)[0]):
@@ -521,13 +584,23 @@ class _NeuronFinder:
         return [
             neuron
             for neuron in neurons
-            if not any(
-                other is not neuron
-                and uses(other) & uses(neuron)
-                and behind[id(neuron)].intersection(other.places)
+            if not uses(neuron)
+            <= {
+                parameter
                 for other in neurons
-            )
+                if other is not neuron and behind[id(neuron)].intersection(other.places)
+                for parameter in uses(other)
+            }
         ]
+
+
+def _adding_up_to(slope: Any, others: Sequence[Key], values: Mapping[Key, Array]) -> list[Key]:
+    """The one cell, or the two, that a slope is the value, or the sum, of."""
+    single = next((other for other in others if same(slope, values[other])), None)
+    if single is not None:
+        return [single]
+    pairs = combinations(others, 2)
+    return next(([a, b] for a, b in pairs if same(slope, values[a] + values[b])), [])
 
 
 class _NumberFinder:
@@ -679,10 +752,7 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
         raise NotUnderstood(
             f"its {len(neurons)} neurons do not fit together as dense layers with one weight per input"
         )
-    biases = tuple(_biases(layer) for layer in layers)
-    shared = Counter(bias for own in biases for bias in own if isinstance(bias, Key))
-    if any(count > 1 for count in shared.values()):
-        raise NotUnderstood("two of its layers add the same bias")
+    biases = _biases(layers, parameters)
     activations = tuple(_activations(reader, layers))
     return [
         Layers(
@@ -798,7 +868,50 @@ def _by_number(
     return best[1] if best[0] > 0.6 * len(best[1]) else None
 
 
-def _biases(layer: Sequence[Neuron]) -> tuple[Source, ...]:
+def _biases(
+    layers: Sequence[Sequence[Neuron]], parameters: Mapping[int, str]
+) -> tuple[tuple[Source, ...], ...]:
+    """The biases of every layer as the formulas add them; where these do not fit together, or leave
+    one out, as the biases are numbered."""
+    try:
+        biases = tuple(_biases_of_layer(layer) for layer in layers)
+        shared = Counter(bias for own in biases for bias in own if isinstance(bias, Key))
+        if any(count > 1 for count in shared.values()):
+            raise NotUnderstood("two of its layers add the same bias")
+    except NotUnderstood:
+        numbered = _biases_by_number(layers, parameters)
+        if numbered is None:
+            raise
+        return numbered
+    named = {Key(place) for place, name in parameters.items() if name.startswith("b")}
+    if named - shared.keys():
+        return _biases_by_number(layers, parameters) or biases
+    return biases
+
+
+def _biases_by_number(
+    layers: Sequence[Sequence[Neuron]], parameters: Mapping[int, str]
+) -> tuple[tuple[Source, ...], ...] | None:
+    """One bias a neuron, or one a layer, as they are numbered, where most neurons add theirs."""
+    names = {place: name for place, name in parameters.items() if name.startswith("b")}
+    order = [Key(place) for place in sorted(names, key=lambda place: _natural(names[place]))]
+    found: tuple[tuple[Source, ...], ...]
+    if len(order) == sum(map(len, layers)):
+        rest = iter(order)
+        found = tuple(tuple(islice(rest, len(layer))) for layer in layers)
+    elif len(order) == len(layers):
+        found = tuple((bias,) for bias in order)
+    else:
+        return None
+    agreeing = sum(
+        neuron.biases == [own[k % len(own)]]
+        for layer, own in zip(layers, found, strict=True)
+        for k, neuron in enumerate(layer)
+    )
+    return found if agreeing > 0.6 * sum(map(len, layers)) else None
+
+
+def _biases_of_layer(layer: Sequence[Neuron]) -> tuple[Source, ...]:
     lists = [neuron.biases for neuron in layer]
     if any(len(biases) > 1 for biases in lists):
         raise NotUnderstood("a neuron adds more than one number to its weighted sum")

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from openpyxl.utils import column_index_from_string, get_column_letter
 
-from gradsheet.check.formula import Cell, pattern
+from gradsheet.check.formula import Cell
 from gradsheet.check.labels import Label, read_label
 from gradsheet.check.sheets import Book, Sheet, texts
 from gradsheet.errors import InputError
@@ -133,8 +133,8 @@ def _overruled(table: Table, given: Mapping[int, Label]) -> dict[int, Label]:
 def _by_formulas(sheet: Sheet, given: Mapping[int, Label]) -> list[Table]:
     """The largest block of rows that were filled down, where no headers tell what it is."""
     by_column: dict[int, dict[int, str]] = defaultdict(dict)
-    for (row, column), text in sheet.formulas.items():
-        by_column[column][row] = pattern(text, sheet.cell(row, column))
+    for (row, column), text in sheet.patterns.items():
+        by_column[column][row] = text
     spans: Counter[tuple[int, int]] = Counter()
     for rows in by_column.values():
         start = None
@@ -191,9 +191,9 @@ def _tables(sheet: Sheet, *, turned: bool) -> list[Table]:
             line, place = (column, row) if turned else (row, column)
             numbers[line].add(place)
     patterns: dict[int, dict[int, str]] = defaultdict(dict)
-    for (row, column), text in sheet.formulas.items():
+    for (row, column), text in sheet.patterns.items():
         line, place = (column, row) if turned else (row, column)
-        patterns[line][place] = pattern(text, sheet.cell(row, column))
+        patterns[line][place] = text
     tables = []
     for position, header in enumerate(headers):
         limit = headers[position + 1] if position + 1 < len(headers) else math.inf
