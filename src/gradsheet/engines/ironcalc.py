@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,56 @@ def recalculate(path: Path, changes: Changes | None = None) -> Sheets:
 
     Raises `InputError` or `WorkbookError` for a file that cannot be used.
     """
+    return next(recalculate_each(path, [changes or {}]))
+
+
+def recalculate_each(path: Path, series: Iterable[Changes]) -> Iterator[Sheets]:
+    """For every set of changes: type it in, calculate every formula anew, and yield all values.
+
+    The workbook is read once, and what was typed in is taken back each time.
+
+    Raises `InputError` or `WorkbookError` for a file that cannot be used.
+    """
     with _opened(path) as model:
         names = _sheet_names(model)
-        for (sheet, row, column), number in (changes or {}).items():
-            model.update_cell_with_number(names.index(sheet), row + 1, column + 1, number)
-        model.evaluate()
-        sheets: dict[str, dict[tuple[int, int], Value]] = {name: {} for name in names}
-        for index, row, column in model.get_all_cells():
-            value = model.get_cell_value(index, row, column)
-            if isinstance(value, str) and value.startswith("#"):
-                kind = model.get_cell_type(index, row, column)
-                value = CellError(value) if kind == ironcalc.CellType.ErrorValue else value
-            if value is not None:
-                sheets[names[index]][row - 1, column - 1] = value
-        return sheets
+    for changes in series:
+        with _guarded(path):
+            before = [(place, model.get_cell_value(*place)) for place in _places(names, changes)]
+            for place, value in zip(_places(names, changes), changes.values(), strict=True):
+                _type_in(model, place, value)
+            model.evaluate()
+            sheets = _values(model, names)
+            for place, old in before:
+                _type_in(model, place, old)
+        yield sheets
+
+
+def _places(names: list[str], changes: Changes) -> list[tuple[int, int, int]]:
+    """The places of changes, as IronCalc counts them."""
+    return [(names.index(sheet), row + 1, column + 1) for sheet, row, column in changes]
+
+
+def _type_in(model: Any, place: tuple[int, int, int], value: Any) -> None:
+    """Put a number or a text into a cell, or empty it where there is none."""
+    if value is None:
+        sheet, row, column = place
+        model.range_clear_contents(sheet, row, column, row, column)
+    elif isinstance(value, str):
+        model.update_cell_with_text(*place, value)
+    else:
+        model.update_cell_with_number(*place, float(value))
+
+
+def _values(model: Any, names: list[str]) -> Sheets:
+    sheets: dict[str, dict[tuple[int, int], Value]] = {name: {} for name in names}
+    for index, row, column in model.get_all_cells():
+        value = model.get_cell_value(index, row, column)
+        if isinstance(value, str) and value.startswith("#"):
+            kind = model.get_cell_type(index, row, column)
+            value = CellError(value) if kind == ironcalc.CellType.ErrorValue else value
+        if value is not None:
+            sheets[names[index]][row - 1, column - 1] = value
+    return sheets
 
 
 def formulas(path: Path) -> Mapping[str, Mapping[tuple[int, int], str]]:
@@ -53,9 +89,16 @@ def formulas(path: Path) -> Mapping[str, Mapping[tuple[int, int], str]]:
 def _opened(path: Path) -> Iterator[Any]:
     """The workbook as IronCalc's model; what fails in the engine meanwhile is a `WorkbookError`."""
     check_package(path)
+    with _guarded(path):
+        yield ironcalc.load_from_xlsx(str(path))
+
+
+@contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Within, the engine is silent, and what fails in it is a `WorkbookError`."""
     try:
         with _silent(1), _silent(2):
-            yield ironcalc.load_from_xlsx(str(path))
+            yield
     except (
         BaseException
     ) as error:  # its Rust panics are no `Exception`s, and their class has no public name

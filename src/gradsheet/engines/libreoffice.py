@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 
@@ -41,14 +44,26 @@ def recalculate(path: Path, changes: Changes | None = None) -> Sheets:
 
     Raises `MissingDependencyError` without LibreOffice, `EngineError` when it fails.
     """
+    return next(recalculate_each(path, [changes or {}]))
+
+
+def recalculate_each(path: Path, series: Iterable[Changes]) -> Iterator[Sheets]:
+    """For every set of changes: type it in, calculate every formula anew, and yield all values.
+
+    What was typed in is taken back each time. Raises what `recalculate` raises.
+    """
     check_package(path)
-    with tempfile.TemporaryDirectory(prefix="gradsheet-") as folder:
-        source = Path(folder) / "source.xlsx"
-        if changes:
-            _type_in(path, source, changes)
-        else:
-            shutil.copyfile(path, source)
-        return _values(convert(source, "xlsx", Path(folder) / "recalculated"))
+    book = None
+    for changes in series:
+        with tempfile.TemporaryDirectory(prefix="gradsheet-") as folder:
+            source = Path(folder) / "source.xlsx"
+            if changes:
+                book = book or _read(path)
+                _save_changed(book, changes, source)
+            else:
+                shutil.copyfile(path, source)
+            sheets = _values(convert(source, "xlsx", Path(folder) / "recalculated"))
+        yield sheets
 
 
 def convert(path: Path, format_name: str, folder: Path) -> Path:
@@ -78,16 +93,25 @@ def convert(path: Path, format_name: str, folder: Path) -> Path:
     return target
 
 
-def _type_in(path: Path, target: Path, changes: Changes) -> None:
-    """A copy with changed numbers. It loses its charts, which no formula reads, and lives only here."""
-    book = openpyxl.load_workbook(path)
-    for (sheet, row, column), number in changes.items():
-        book[sheet].cell(row + 1, column + 1).value = number
+def _read(path: Path, **options: bool) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of formats that openpyxl does not know
+        return openpyxl.load_workbook(path, **options)
+
+
+def _save_changed(book: Any, changes: Changes, target: Path) -> None:
+    """Save with changed numbers and texts; the copy has no charts, which no formula reads."""
+    cells = {place: book[place[0]].cell(place[1] + 1, place[2] + 1) for place in changes}
+    before = {place: cell.value for place, cell in cells.items()}
+    for place, cell in cells.items():
+        cell.value = changes[place]
     book.save(target)
+    for place, cell in cells.items():
+        cell.value = before[place]
 
 
 def _values(path: Path) -> Sheets:
-    book = openpyxl.load_workbook(path, data_only=True, read_only=True)
+    book = _read(path, data_only=True)
     sheets: dict[str, dict[tuple[int, int], Value]] = {}
     for sheet in book.worksheets:
         cells: dict[tuple[int, int], Value] = {}
@@ -101,5 +125,4 @@ def _values(path: Path) -> Sheets:
                         value = float(value)
                     cells[item.row - 1, item.column - 1] = value
         sheets[sheet.title] = cells
-    book.close()
     return sheets
