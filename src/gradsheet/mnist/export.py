@@ -64,7 +64,10 @@ def load_weights(path: Path, dropout: float = 0.0) -> Net:
             f"{path}: is damaged (its weights do not have the sum in its header); copy it again"
         )
     if reason := _misfit(weights, model.state_dict()):
-        raise InputError(f"{path}: does not fit the model ({reason}); give the weights of this model")
+        raise InputError(
+            f"{path}: does not fit the model ({reason}); give the weights of this model, whose layers "
+            "`gradsheet mnist summary` lists"
+        )
     model.load_state_dict(weights)
     return model
 

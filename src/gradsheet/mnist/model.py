@@ -58,6 +58,11 @@ class Net(nn.Module):
         logits: torch.Tensor = self.classifier(self.features(images).flatten(1))
         return logits
 
+    @property
+    def layers(self) -> nn.Sequential:
+        """All layers in one row, from the images to the logits; they are the model's own, no copies."""
+        return nn.Sequential(*self.features, nn.Flatten(), self.classifier)
+
 
 def _block(
     inputs: int, outputs: int, *, kernel: int, padding: int = 0, stride: int = 1
