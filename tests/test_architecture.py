@@ -36,9 +36,12 @@ NEED_TORCH = {
     "gradsheet.mnist.export",
     "gradsheet.mnist.model",
     "gradsheet.mnist.predict",
+    "gradsheet.mnist.reference",
     "gradsheet.mnist.runs",
     "gradsheet.mnist.splits",
     "gradsheet.mnist.utils",
+    "gradsheet.mnist.workbook",
+    "gradsheet.mnist.workbook_verify",
 }
 """The only modules that may load PyTorch when they are imported."""
 
@@ -99,6 +102,15 @@ def test_the_oracle_is_imported_by_the_verifier_alone_and_when_it_verifies(modul
 
 def test_the_model_takes_its_data_as_arguments():
     assert "gradsheet.mnist.utils" not in imported(source("gradsheet.mnist.model"))
+
+
+def test_the_workbook_of_a_cnn_is_written_without_its_proof_and_laid_out_without_pytorch():
+    without_torch = ("layers", "workbook_places", "workbook_plan", "workbook_formulas",
+                     "workbook_values", "workbook_sheets")  # fmt: skip
+    for name in without_torch:
+        assert not imported(source(f"gradsheet.mnist.{name}")) & NEED_TORCH
+    for name in (*without_torch, "reference", "workbook"):
+        assert "gradsheet.mnist.workbook_verify" not in imported(source(f"gradsheet.mnist.{name}"))
 
 
 # ---------------------------------------------------------------- what is loaded

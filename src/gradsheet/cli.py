@@ -184,10 +184,11 @@ def derive(network: str, out: Path, learning_rate: float | None) -> None:
               show_default=True, help="The spreadsheet engine that recalculates.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def verify(file: Path, engine: str, as_json: bool) -> None:
-    """Prove a workbook: recalculate it and compare every number with PyTorch autograd.
+    """Prove a workbook: recalculate it and compare every number with PyTorch.
 
     FILE is a workbook that gradsheet wrote, edited or not. It is calculated as it stands, and again with
-    every input cell changed. Exit code 0: all equal; 1: some differ; 2: the file cannot be used.
+    every input cell changed; a network that reads digits, with other images and other weights. Exit code
+    0: all equal; 1: some differ; 2: the file cannot be used.
     """
     from gradsheet import verify as verifier
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,10 @@ from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
 from gradsheet.network import KINKED, parse
 
-ENGINES = {"ironcalc": ironcalc.recalculate, "libreoffice": libreoffice.recalculate}
+if TYPE_CHECKING:
+    from gradsheet.mnist.workbook_verify import CnnVerdict
+
+ENGINES = {"ironcalc": ironcalc, "libreoffice": libreoffice}
 TOLERANCE = 1e-9
 """Largest relative difference that counts as equal."""
 ROUNDING_FLOOR = 1e-5
@@ -101,7 +105,7 @@ class Run:
     def worst(self) -> Difference | None:
         """The largest relative difference of all but the measured slopes, which are approximate."""
         exact = [group for group in self.groups if group.tolerance == TOLERANCE]
-        return _largest(group.worst for group in exact)
+        return largest(group.worst for group in exact)
 
 
 @dataclass(frozen=True)
@@ -120,24 +124,30 @@ class Verdict:
     @property
     def worst(self) -> Difference | None:
         """The largest relative difference over all runs."""
-        return _largest(run.worst for run in self.runs)
+        return largest(run.worst for run in self.runs)
 
 
-def _largest(differences: Iterable[Difference | None]) -> Difference | None:
+def largest(differences: Iterable[Difference | None]) -> Difference | None:
+    """The largest difference of those that there are."""
     found = [difference for difference in differences if difference is not None]
     return max(found, key=lambda difference: difference.relative, default=None)
 
 
-def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict:
-    """Recalculate a workbook that gradsheet wrote and compare it with autograd.
+def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnVerdict:
+    """Recalculate a workbook that gradsheet wrote and compare it with PyTorch.
 
-    ``engines`` are names of `ENGINES`.
+    ``engines`` are names of `ENGINES`. A workbook of a network that reads digits is proved by
+    `gradsheet.mnist.workbook_verify`.
 
     Raises `WorkbookError` when gradsheet did not write it, or as an exercise, or its columns were moved,
     `MissingDependencyError` without PyTorch or an engine.
     """
     # The text of a workbook needs no second opinion: it is read once.
     text = ironcalc.recalculate(path)
+    if {"Digit", "Layers"} <= text.keys():
+        from gradsheet.mnist.workbook_verify import verify_cnn
+
+        return verify_cnn(path, text, engines)
     plan = read_plan(path, text)
     if blank := text[NETWORK].get((BLANK_ROW, 1)):
         raise WorkbookError(
@@ -148,11 +158,11 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict:
 
     runs = []
     for engine in engines:
-        sheets = ENGINES[engine](path)
+        sheets = ENGINES[engine].recalculate(path)
         _check_headers(path, plan, sheets)
         _check_inputs(path, plan, sheets)
         runs.append(_judge(plan, sheets, engine, False, autograd.step))
-        changed = ENGINES[engine](path, _changes(plan, sheets))
+        changed = ENGINES[engine].recalculate(path, _changes(plan, sheets))
         runs.append(_judge(plan, changed, engine, True, autograd.step))
     return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
 
@@ -169,7 +179,7 @@ def read_plan(path: Path, sheets: Sheets) -> Plan:
     if text is None or BACKPROP not in sheets:
         raise WorkbookError(
             f"{path}: was not written by gradsheet (it has no sheets {BACKPROP} and {NETWORK}); "
-            "verify takes workbooks made with `gradsheet workbook`"
+            "verify takes workbooks made with `gradsheet workbook` or `gradsheet mnist workbook`"
         )
     rows = [row for row, column in text if column == 0]
     lines = [text.get((row, 0), "") for row in range(NETWORK_ROW, max(rows, default=0) + 1)]
@@ -565,7 +575,14 @@ def _merged(groups: Sequence[Group]) -> list[Group]:
 # ---------------------------------------------------------------- reporting
 
 
-def to_text(verdict: Verdict) -> str:
+@singledispatch
+def to_text(verdict: Any) -> str:
+    """The verdict for a terminal."""
+    raise NotImplementedError(type(verdict))
+
+
+@to_text.register
+def _(verdict: Verdict) -> str:
     """The verdict for a terminal: a table by group for every run, then one sentence."""
     lines = [f"{verdict.file}: {verdict.network}, {verdict.steps:,} iterations"]
     for run in verdict.runs:
@@ -604,7 +621,14 @@ def _where(worst: Difference | None) -> str:
     return f"the largest difference is {worst.relative:.1e}, of {worst.quantity} in {place}"
 
 
-def to_json(verdict: Verdict) -> dict[str, Any]:
+@singledispatch
+def to_json(verdict: Any) -> dict[str, Any]:
+    """The verdict as plain data; numbers that are not finite become None."""
+    raise NotImplementedError(type(verdict))
+
+
+@to_json.register
+def _(verdict: Verdict) -> dict[str, Any]:
     """The verdict as plain data; numbers that are not finite become None."""
 
     def plain(difference: Difference | None) -> dict[str, Any] | None:

@@ -191,6 +191,37 @@ def export(weights: Path | None, onnx: Path | None, safetensors: Path | None) ->
 
 
 @mnist.command()
+@click.option(
+    "--out", type=_PATH, default=Path("digits.xlsx"), show_default=True, help="The file to write."
+)
+@_weights
+@click.option("--digit", type=click.IntRange(0), metavar="INDEX",
+              help="Open it with this one of the 10,000 test images, counted from 0.")  # fmt: skip
+@click.option(
+    "--image", type=_PATH, help="Open it with the digit in this picture (PNG, JPEG, BMP or GIF)."
+)
+def workbook(out: Path, weights: Path | None, digit: int | None, image: Path | None) -> None:
+    """Write the network as a live workbook: every number of every layer is a formula.
+
+    Pick a digit or paint one, and all layers recalculate. Prove it with `gradsheet verify`.
+    """
+    if digit is not None and image is not None:
+        raise InputError("--digit and --image: the workbook opens with one of them; leave one out")
+    from gradsheet.files import check_target
+    from gradsheet.mnist import predict
+    from gradsheet.mnist.workbook import write_workbook
+
+    check_target(out)
+    drawing = None if image is None else predict.read_digit(image)
+    written = write_workbook(_model(weights).layers, out, _read(None).test, digit=digit, drawing=drawing)
+    click.echo(f"wrote {out} ({written.formulas:,} formulas)")
+    click.echo(
+        f"its network reads {written.accuracy:.2%} ± {written.standard_error:.2%} (standard error) of "
+        f"{written.images:,} test images right"
+    )
+
+
+@mnist.command()
 @_weights
 @_data
 @click.option("--out", type=_PATH, default=Path("errors.png"), show_default=True,
