@@ -32,6 +32,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/mnist.py runs best --seeds 5
 	$(BIN)/python benchmarks/mnist.py runs seed
 	$(BIN)/python benchmarks/mnist.py runs quick --hold-out
+	$(BIN)/python benchmarks/cnn_workbook.py
 
 clean:
 	rm -rf .venv out
