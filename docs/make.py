@@ -1,7 +1,7 @@
 """Make what the documentation shows of the program itself: the commands' help, and the pictures.
 
 Run ``make docs`` after a change to the commands or the workbook. The pictures need LibreOffice and
-poppler's pdftoppm.
+poppler's pdftoppm and pdftotext.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from PIL import Image
+from PIL import Image, ImageChops
 
 from gradsheet import generate
 from gradsheet.cli import main as command
@@ -22,6 +22,7 @@ from gradsheet.mnist.export import load_weights, shipped_weights
 from gradsheet.mnist.model import evaluate
 from gradsheet.mnist.plots import draw_errors
 from gradsheet.mnist.utils import prepare_mnist
+from gradsheet.mnist.workbook import write_workbook
 from gradsheet.plots import save
 
 DOCS = Path(__file__).parent
@@ -70,6 +71,29 @@ def misread_digits(path: Path) -> None:
     save(draw_errors(mnist.test.images, mnist.test.labels, probabilities), path)
 
 
+def digit_pictures(folder: Path) -> None:
+    """Pictures of three sheets of the CNN's workbook: the digit, and two layers."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "digits.xlsx"
+        write_workbook(
+            load_weights(shipped_weights()).layers, path, prepare_mnist().test, progress=False
+        )
+        pdf = libreoffice.convert(path, "pdf", Path(temporary))
+        words = subprocess.run(["pdftotext", str(pdf), "-"], check=True, capture_output=True, text=True)
+        pages = words.stdout.split("\f")
+        for name, title, resolution in (
+            ("digit", "A neural network that reads digits: ", 110),
+            ("conv1", "Conv1: ", 100),
+            ("conv4", "Conv4: ", 100),
+        ):
+            number = next(k for k, text in enumerate(pages, 1) if text.startswith(title))
+            page = _page(pdf, number, resolution)
+            ink = ImageChops.difference(page, Image.new("RGB", page.size, "white")).getbbox()
+            assert ink is not None
+            left, top, right, bottom = ink
+            _save(page.crop((left - 8, top - 8, right + 8, bottom + 8)), folder / f"{name}_sheet.png")
+
+
 def _page(pdf: Path, number: int, resolution: int) -> Image.Image:
     target = pdf.with_name(f"page-{number}")
     pages = ["-f", str(number), "-l", str(number), "-r", str(resolution), "-singlefile"]
@@ -86,3 +110,4 @@ if __name__ == "__main__":
     (DOCS / "commands.md").write_text(command_reference(), encoding="utf-8")
     pictures(DOCS / "images")
     misread_digits(DOCS / "images" / "mnist_errors.png")
+    digit_pictures(DOCS / "images")

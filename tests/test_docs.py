@@ -104,6 +104,34 @@ def test_the_readmes_numbers_of_mnist_are_those_of_the_results():
     assert [number for number in expected if number not in readme] == []
 
 
+def test_the_numbers_of_the_cnn_workbook_are_those_of_the_results():
+    results = json.loads((ROOT / "results" / "cnn_workbook.json").read_text())
+    times = {
+        name: f"{t['mean_seconds']:.2f} ± {t['standard_deviation']:.2f} s"
+        for name, t in results["times"].items()
+    }
+    accuracy, proof = results["accuracy"], results["proof"]
+    assert accuracy["sheet"] == accuracy["model"]
+    assert accuracy["answers_that_differ"] == 0
+    assert {engine["verdict"] for engine in proof.values()} == {"proved"}
+    compared = sum(engine["compared"] for engine in proof.values())
+    expected = [
+        f"{results['formulas']:,} formulas",
+        f"{results['bytes'] / 1e6:.1f} MB",
+        f"{accuracy['sheet']:.2%}",
+        times["write, whole process"],
+        times["IronCalc, evaluate"],
+        times["LibreOffice, one pixel"],
+        times["LibreOffice, another digit"],
+        f"{compared:,} recalculated numbers",
+        f"{max(engine['largest_difference'] for engine in proof.values()):.1e}",
+        f"{max(engine['largest_difference_of_a_logit'] for engine in proof.values()):.1e}",
+    ]
+    for page in ("README.md", "docs/cnn-workbook.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert [number for number in expected if number not in text] == [], page
+
+
 def test_every_link_within_the_documentation_leads_somewhere():
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
