@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradsheet import network as net
 from gradsheet.backends import arrays
 from gradsheet.backends.workbook_layout import sheet_notation
 from gradsheet.check.causes import explain, shown
@@ -21,8 +22,10 @@ from gradsheet.check.judge import (
     numbers,
     rate_numbers,
     rule_of,
+    step_of,
 )
 from gradsheet.check.labels import read_label
+from gradsheet.check.links import at_own_rates, wrong_links
 from gradsheet.check.methods import other_method, updates_in_batches, with_own_rates
 from gradsheet.check.own import own_reading
 from gradsheet.check.reading import Reading, is_backward, labelled_rate, new_name, readings
@@ -32,7 +35,7 @@ from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
-from gradsheet.expression import ATOM, PRODUCT, Form, format_number, render
+from gradsheet.expression import ATOM, PRODUCT, Expression, Form, format_number, negate, render
 
 
 def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | None = None) -> Verdict:
@@ -52,22 +55,24 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
     effects: list[str] = []
     reasons: list[str] = []
     notes: list[str] = []
+    judgements: list[Judgement] = []
     for current in book.sheets.values():
-        if sheet is not None and current.name.casefold() != sheet.casefold():
-            continue
-        judgements, why = _understood(book, current, columns)
-        reasons += why
-        for judgement in judgements:
-            understood.append(describe(judgement))
-            own = list(_findings(judgement))
-            if judgement.reading.table.labels:
-                notes += disagreements(judgement.reading)
-            strange, why = other_method(judgement, own)
-            own = [finding for finding in own if finding not in strange]
+        if sheet is None or current.name.casefold() == sheet.casefold():
+            read_so_far, why = _understood(book, current, columns)
+            judgements += read_so_far
             reasons += why
-            findings += own
-            if own:
-                effects += _effects(judgement)
+    for judgement in at_own_rates(judgements):
+        understood.append(describe(judgement))
+        own = list(_findings(judgement))
+        if judgement.reading.table.labels:
+            notes += disagreements(judgement.reading)
+        strange, why = other_method(judgement, own)
+        own = [finding for finding in own if finding not in strange]
+        reasons += why
+        findings += own
+        if own:
+            effects += _effects(judgement)
+    findings += wrong_links(judgements)
     findings += _rate_names(path, understood)
     if not understood and not reasons:
         reasons.append("no table with the weights, sums and gradients of a network was found in it")
@@ -135,7 +140,11 @@ def best(reader: Reader) -> Judgement:
 
     Raises `NotUnderstood`, also where most of what it says of the forward pass would be wrong.
     """
-    judged = [with_own_rates(judge(reading)) for reading in readings(reader)]
+    found = readings(reader)
+    judged = [with_own_rates(judge(reading)) for reading in found]
+    judged = [each for each in judged if _follows(each)]
+    if not judged:
+        raise NotUnderstood(found[0].layers.doubt)
     chosen = min(judged, key=lambda each: (each.columns, each.cells, each.reading.factor != 1.0))
     if chosen.judged == 0:
         raise NotUnderstood("its formulas could not be read")
@@ -155,6 +164,20 @@ def best(reader: Reader) -> Judgement:
     if 2 * len(wrong) > len(forward):
         raise NotUnderstood("most of its forward pass is not what a dense network computes")
     return chosen
+
+
+def _follows(judgement: Judgement) -> bool:
+    """Whether all that follows from an activation that was only assumed is right."""
+    reading = judgement.reading
+    assumed = reading.layers.assumed
+    if assumed is None:
+        return True
+    network = reading.program.network
+    outputs = [
+        net.activation_name(network, assumed, k) for k in range(1, network.sizes[assumed + 1] + 1)
+    ]
+    learns = sum(is_backward(name) or reading.is_update(name) for name in reading.keys)
+    return learns > 1 and all(wrong.name in outputs for wrong in judgement.wrong)
 
 
 def _is_forward(reading: Reading, name: str) -> bool:
@@ -312,16 +335,54 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
         quantity = f"update of {wrong.name}"
     elif wrong.name.startswith("new_"):
         quantity = f"update of {wrong.name.removeprefix('new_')}"
+    place, iterations = wrong.place, wrong.iterations
+    step = _step_behind(reading, wrong, k)
+    if step is not None:
+        place, iterations, expected = step
+        shown_text = book.formula(table.cell(place, iterations[0])) or ""
     return Finding(
         table.sheet.name,
         quantity,
-        _cells(table, wrong.place, wrong.iterations),
-        len(wrong.iterations),
+        _cells(table, place, iterations),
+        len(iterations),
         shown_text,
         expected,
         cause,
         None if math.isnan(wrong.error) else wrong.error,
     )
+
+
+def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int, ...], str] | None:
+    """The step Δw that a wrong update only adds or subtracts: then the mistake stands in its cells.
+
+    Gives its place, its wrong iterations, and what belongs there.
+    """
+    reader, table, book = reading.reader, reading.table, reading.reader.book
+    formula = reader.formula(wrong.place, k)
+    if wrong.kind != "formula" or formula is None or not reading.is_update(wrong.name):
+        return None
+    _, shift = rule_of(reading, wrong.name)
+    own = reading.keys[wrong.name.removeprefix("new_")]._replace(shift=shift)
+    others = [key for key in reader.keys(formula) if key != own]
+    if len(others) != 1 or others[0].shift != shift or others[0].place is None:
+        return None
+    step, place = others[0], others[0].place
+    if step in reading.quantities or reader.usual(place) is None:
+        return None
+    label = table.labels.get(place)
+    if label is not None and label.key != wrong.name.removeprefix("new_"):
+        return None  # the step of another weight: it is the update that takes the wrong one
+    sign = reader.value(formula, {own: 0.5, step: 0.25}) - 0.5
+    if not math.isclose(abs(sign), 0.25):
+        return None
+    change, downhill = step_of(reading, wrong.name)
+    if downhill == (sign > 0):
+        change = negate(change)
+    first = k + shift
+    same_as = {book.pattern(table.cell(place, i + shift)) for i in wrong.iterations}
+    lines = range(len(table.lines))
+    iterations = tuple(i for i in lines if book.pattern(table.cell(place, i)) in same_as)
+    return place, iterations, "=" + _in_their_references(reading, change, first)
 
 
 def _slid(reading: Reading, wrong: Wrong) -> tuple[str, str]:
@@ -366,10 +427,15 @@ def expected_formula(reading: Reading, name: str, k: int) -> str:
     scale = reading.factor if is_backward(name) else 1.0
     if scale != 1.0:
         rule = scale * rule
+    return "=" + _in_their_references(reading, rule, k + shift)
+
+
+def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
+    """A rule as a formula on the sheet's own cells of iteration ``k``."""
 
     def reference(quantity: str) -> str:
         if quantity == "learning_rate":
-            return _rate_text(reading, k + shift)
+            return _rate_text(reading, k)
         if quantity in reading.typed:
             return format_number(reading.typed[quantity])
         key = reading.keys.get(quantity)
@@ -378,11 +444,11 @@ def expected_formula(reading: Reading, name: str, k: int) -> str:
         if key.place is None:
             assert key.cell is not None
             return _absolute(reading, key.cell)
-        return reading.table.cell(key.place, max(k + shift, 0)).address
+        return reading.table.cell(key.place, max(k, 0)).address
 
     notation = sheet_notation(reference)
     plain = {"sigmoid": Form("1/(1+EXP(-{0}))", PRODUCT, (ATOM,))}  # as people type it
-    return "=" + render(rule, notation._replace(forms={**notation.forms, **plain}))
+    return render(rule, notation._replace(forms={**notation.forms, **plain}))
 
 
 def _absolute(reading: Reading, cell: Cell) -> str:

@@ -404,17 +404,20 @@ def rate_numbers(reading: Reading, length: int) -> Array:
 
 def rule_of(reading: Reading, name: str) -> tuple[Expression, int]:
     """The rule for a quantity, and in which iteration its parts stand: 0, or −1 for an update."""
-    parameter = name.removeprefix("new_")
-    if name in reading.updated or name.startswith("new_"):
-        gradient = gradient_name(parameter)
-        slope: Expression = Quantity(gradient)
-        if gradient not in reading.keys:
-            slope = reading.rules[gradient]
-        step = Quantity("learning_rate") * slope
-        downhill = reading.factor > 0 or gradient not in reading.keys
-        rule = Quantity(parameter) - step if downhill else Quantity(parameter) + step
-        return rule, 0 if name.startswith("new_") else -1
+    if reading.is_update(name):
+        weight, (step, downhill) = Quantity(name.removeprefix("new_")), step_of(reading, name)
+        return weight - step if downhill else weight + step, 0 if name.startswith("new_") else -1
     return reading.rules[name], 0
+
+
+def step_of(reading: Reading, name: str) -> tuple[Expression, bool]:
+    """The step η·∂E/∂w of an update, and whether it is subtracted."""
+    gradient = gradient_name(name.removeprefix("new_"))
+    slope: Expression = Quantity(gradient)
+    if gradient not in reading.keys:
+        slope = reading.rules[gradient]
+    downhill = reading.factor > 0 or gradient not in reading.keys
+    return Quantity("learning_rate") * slope, downhill
 
 
 def shifted(values: Mapping[str, Array], shift: int) -> dict[str, Array]:

@@ -914,8 +914,8 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
             continue
         matches += [(Key(place), name) for name in candidates if same(values, reading.expected(name))]
     for key, name in matches:
-        # ∂E/∂a may also be a δ without its slope: then what reads it is wrong
-        if not name.startswith("dE_d") or _readers_right(reading, key, reading.known):
+        # ∂E/∂a may be a δ without its slope, or another neuron's: then what reads it is wrong
+        if not name.startswith("dE") or _readers_right(reading, key, reading.known):
             return key, name
     for place in unknown:
         if _readers_right(reading, Key(place), reading.known):

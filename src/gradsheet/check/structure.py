@@ -700,7 +700,8 @@ class Layers:
     """The network of a table: inputs, and by layer its neurons, weights, biases and activation.
 
     ``weights`` is by layer, neuron and input; ``biases`` by layer: none, one a neuron, or one that all
-    share.
+    share. ``doubt`` says what speaks against an activation that is only assumed, for the layer
+    ``assumed``: it counts only where all that follows from it is right.
     """
 
     inputs: tuple[Source, ...]
@@ -708,6 +709,8 @@ class Layers:
     weights: tuple[tuple[tuple[Key, ...], ...], ...]
     biases: tuple[tuple[Source, ...], ...]
     activations: tuple[str, ...]
+    assumed: int | None = None
+    doubt: str = ""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -717,7 +720,8 @@ class Layers:
 def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, str]) -> list[Layers]:
     """Possible readings of a table as a dense network, the most likely first.
 
-    There are two where the formulas fit one network, but the numbering of most weights another.
+    There are two where the formulas fit one network, but the numbering of most weights another; and
+    one for each activation of a layer in which none is known.
 
     Raises `NotUnderstood`.
     """
@@ -753,7 +757,7 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
             f"its {len(neurons)} neurons do not fit together as dense layers with one weight per input"
         )
     biases = _biases(layers, parameters)
-    activations = tuple(_activations(reader, layers))
+    known, assumed, doubt = _activations(reader, layers)
     return [
         Layers(
             tuple(inputs),
@@ -764,8 +768,11 @@ def arrange(reader: Reader, neurons: Sequence[Neuron], parameters: Mapping[int, 
             ),
             biases,
             activations,
+            assumed,
+            doubt,
         )
         for weights in readings
+        for activations in known
     ]
 
 
@@ -925,17 +932,30 @@ def _biases_of_layer(layer: Sequence[Neuron]) -> tuple[Source, ...]:
     raise NotUnderstood("some neurons of a layer have a bias and others have none")
 
 
-def _activations(reader: Reader, layers: Sequence[Sequence[Neuron]]) -> list[str]:
+def _activations(
+    reader: Reader, layers: Sequence[Sequence[Neuron]]
+) -> tuple[list[tuple[str, ...]], int | None, str]:
+    """The activations by layer; where those of one layer are none that is known, all that they may be,
+    the layer, and what was found in it."""
     everywhere = Counter(n.activation for layer in layers for n in layer if n.activation)
-    found = []
-    for layer in layers:
+    found: list[str] = []
+    unknown: list[tuple[int, str]] = []
+    for depth, layer in enumerate(layers):
         counts = Counter("identity" if neuron.place is None else neuron.activation for neuron in layer)
         known = {name: count for name, count in counts.items() if name is not None}
         if not known or 2 * counts[None] > len(layer):
             place = next(n.place for n in layer if n.place is not None)
             formula = reader.book.formula(reader.usual(place).home)  # type: ignore[union-attr]
-            raise NotUnderstood(
-                f"the activation in column {reader.table.name(place)} is none that is known: {formula}"
-            )
+            where = reader.table.name(place)
+            unknown.append((depth, f"the activation in column {where} is none that is known: {formula}"))
+            found.append("")
+            continue
         found.append(max(known, key=lambda name: (known[name], everywhere[name])))
-    return found
+    if not unknown:
+        return [tuple(found)], None, ""
+    (depth, doubt), *more = unknown
+    if more:
+        raise NotUnderstood(doubt)
+    slopes = (name for name in ACTIVATIONS if name != "identity")
+    possible = [(*found[:depth], name, *found[depth + 1 :]) for name in slopes]
+    return possible, depth, doubt

@@ -184,12 +184,12 @@ def _tables(sheet: Sheet, *, turned: bool) -> list[Table]:
         for line, entries in words.items()
         if len(entries) >= FEWEST_HEADERS
     }
-    headers = sorted(line for line, labels in meanings.items() if len(labels) >= FEWEST_HEADERS)
     numbers: dict[int, set[int]] = defaultdict(set)
     for (row, column), value in sheet.values.items():
         if isinstance(value, int | float) or (row, column) in sheet.formulas:
             line, place = (column, row) if turned else (row, column)
             numbers[line].add(place)
+    headers = _header_lines(meanings, numbers)
     patterns: dict[int, dict[int, str]] = defaultdict(dict)
     for (row, column), text in sheet.patterns.items():
         line, place = (column, row) if turned else (row, column)
@@ -204,6 +204,21 @@ def _tables(sheet: Sheet, *, turned: bool) -> list[Table]:
                 spoken = {place: words[header][place] for place in words[header]}
                 tables.append(Table(sheet, header, lines, spoken, labels, turned))
     return _joined(tables)
+
+
+def _header_lines(
+    meanings: Mapping[int, Mapping[int, Label]], numbers: Mapping[int, set[int]]
+) -> list[int]:
+    """The lines of headers; of two with no numbers between, such as names over rules in words, the one
+    that names more."""
+    found: list[int] = []
+    for line in sorted(line for line, labels in meanings.items() if len(labels) >= FEWEST_HEADERS):
+        if found and not any(found[-1] <= between < line for between in numbers):
+            if len(set(meanings[found[-1]].values())) > len(set(meanings[line].values())):
+                continue
+            found.pop()
+        found.append(line)
+    return found
 
 
 def _groups(labels: Mapping[int, Label]) -> Iterator[dict[int, Label]]:

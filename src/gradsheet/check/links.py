@@ -1,0 +1,135 @@
+"""What holds between tables: each learns at its own rate, and takes from another what it names."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from gradsheet.check.formula import Area, Cell, Reference, leaves
+from gradsheet.check.judge import Judgement, judge
+from gradsheet.check.reading import Reading, labelled_rate, new_name
+from gradsheet.check.structure import Key
+from gradsheet.check.verdict import Finding
+
+FEWEST_LINKS = 3
+"""Numbers that a table takes from another one: fewer do not tell what was meant."""
+
+
+def at_own_rates(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements, but tables that learn at the rate of another table, while another number stands
+    beside their own "learning rate" and nothing reads it, are judged by their own."""
+    uses = Counter(judgement.reading.rate for judgement in judgements)
+    found = []
+    for judgement in judgements:
+        own = labelled_rate(judgement.reading.reader)
+        borrows = uses[judgement.reading.rate] > 1 and own is not None and not uses[own]
+        if borrows and own is not None and _is_left_out(judgement.reading, own):
+            found.append(judge(replace(judgement.reading, rate=own)))
+        else:
+            found.append(judgement)
+    return found
+
+
+def _is_left_out(reading: Reading, own: Key) -> bool:
+    """Whether a learning rate is another number than the one that is used, and nothing reads it."""
+    book, rate = reading.reader.book, reading.rate
+    if not isinstance(rate, Key) or rate.cell is None or own.cell is None:
+        return False
+    return book.number(own.cell) != book.number(rate.cell) and not _is_read(reading, own)
+
+
+def _is_read(reading: Reading, key: Key) -> bool:
+    """Whether any formula of the workbook reads a cell outside the tables."""
+    book = reading.reader.book
+    for sheet in book.sheets.values():
+        for place in sheet.formulas:
+            home = sheet.cell(*place)
+            tree = book.tree(home)
+            for leaf in leaves(tree) if tree is not None else ():
+                if isinstance(leaf, Reference) and leaf.at(home) == key.cell:
+                    return True
+                if isinstance(leaf, Area) and key.cell in leaf.at(home)[0]:
+                    return True
+    return key.cell in book.names.values()
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A weight or a number of the data that the first iteration takes from another table: from which
+    quantity there, and from which iteration."""
+
+    wanted: str
+    cell: Cell
+    source: Reading
+    name: str
+    iteration: int
+
+    @property
+    def matches(self) -> bool:
+        return self.name.removeprefix("new_") == self.wanted
+
+
+def wrong_links(judgements: Sequence[Judgement]) -> Iterator[Finding]:
+    """Weights and data that a table takes from another column of another table, or from another row,
+    while most take their own."""
+    readings = [judgement.reading for judgement in judgements]
+    for reading in readings:
+        links = list(_links(reading, readings))
+        right = [link for link in links if link.matches]
+        if len(links) < FEWEST_LINKS or 2 * len(right) <= len(links):
+            continue
+        places = Counter(
+            (id(link.source), link.iteration) for link in right if link.wanted in reading.updated
+        )
+        if not places:
+            continue
+        common = places.most_common(1)[0][0]
+        pattern = next(link for link in right if (id(link.source), link.iteration) == common)
+        for link in links:
+            # data may well be taken from a table above the one that the weights come from
+            strays = link.wanted in reading.updated and (id(link.source), link.iteration) != common
+            if not link.matches or strays:
+                yield _finding(reading, link, pattern)
+
+
+def _links(reading: Reading, readings: Sequence[Reading]) -> Iterator[_Link]:
+    book = reading.reader.book
+    data = (q.name for q in reading.program.of_role("data") if q.name in reading.keys)
+    for name in (*sorted(reading.updated), *data):
+        place = reading.keys[name].place
+        if place is None:
+            continue
+        cell = reading.table.cell(place, 0)
+        tree = book.tree(cell)
+        if not isinstance(tree, Reference):
+            continue
+        for source in readings:
+            where = source.table.locate(tree.at(cell)) if source is not reading else None
+            if where is None:
+                continue
+            held = source.quantities.get(Key(where[0]))
+            if held is not None:
+                yield _Link(name, cell, source, held, where[1])
+
+
+def _finding(reading: Reading, link: _Link, pattern: _Link) -> Finding:
+    """``pattern`` is a link that is right: the wrong one belongs into its row."""
+    book, source = reading.reader.book, pattern.source
+    new = new_name(link.wanted)
+    name = new if pattern.name.startswith("new_") and new in source.keys else link.wanted
+    wanted = source.table.cell(source.keys[name].place or 0, pattern.iteration)
+    held, right = book.number(link.cell), book.number(wanted)
+    taken = link.name.replace("new_", "new ")
+    cause = f"the first {link.wanted} is taken from {taken} of {link.source.table.sheet.name}"
+    return Finding(
+        reading.table.sheet.name,
+        link.wanted,
+        link.cell.address,
+        1,
+        book.formula(link.cell) or "",
+        "='" + wanted.sheet.replace("'", "''") + f"'!{wanted.address}",
+        f"{cause}, iteration {link.iteration + 1}, while most take their own",
+        abs(held - right) / max(abs(held), abs(right), 1e-300) if math.isfinite(held - right) else None,
+    )
