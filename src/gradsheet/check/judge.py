@@ -80,6 +80,7 @@ class _Judge:
         self.length = len(self.table.lines)
         self.verdicts: dict[Hashable, bool | None] = {}
         self.signatures: dict[Cell, int] = {}
+        self.local: dict[Hashable, bool] = {}
         self.meanings: dict[Hashable, int] = {}
         self.judged = 0
         self.pasted: list[str] = []
@@ -202,7 +203,7 @@ class _Judge:
         if formula.home not in self.signatures:
             self.signatures[formula.home] = -1  # a circle ends here
             parts: list[Hashable] = [self.book.pattern(formula.home)]
-            if not self.is_local(formula):
+            if not self.is_local_there(formula, parts[0]):
                 for cell in self.cells(formula):
                     key = self.reader.key(cell, formula.iteration)
                     tree = self.book.tree(cell)
@@ -216,6 +217,23 @@ class _Judge:
             meaning = self.meanings.setdefault(tuple(parts), len(self.meanings))
             self.signatures[formula.home] = meaning
         return self.signatures[formula.home]
+
+    def is_local_there(self, formula: Formula, pattern: Hashable) -> bool:
+        """`is_local`, asked once for all cells that were filled down; not where lines are missing."""
+        lines, k, found = self.table.lines, formula.iteration, self.table.locate(formula.home)
+        even = k > 0 and lines[k] - lines[k - 1] == lines[1] - lines[0]
+        if found is None or not even or self.has_gaps:
+            return self.is_local(formula)
+        case = (found[0], pattern)
+        if case not in self.local:
+            self.local[case] = self.is_local(formula)
+        return self.local[case]
+
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Whether data stand in some lines only."""
+        cells = (self.table.cell(p, k) for p in self.reader.constant for k in range(self.length))
+        return any(self.book.value(cell) is None for cell in cells)
 
     def is_local(self, formula: Formula) -> bool:
         """Whether a formula reads, but for fixed cells outside the table, only quantities of its own

@@ -240,13 +240,11 @@ class Reader:
     def usual(self, place: int) -> Formula | None:
         """The formula that most cells of a place hold, where its row is most like the others."""
         if place not in self._usual:
-            first: dict[str, int] = {}
-            for k in self._typical:
-                text = self.book.pattern(self.table.cell(place, k))
-                if text is not None:
-                    first.setdefault(text, k)
-            counts = self._patterns.get(place, Counter())
-            formulas = (self.formula(place, first[text]) for text, _ in counts.most_common(3))
+            texts = self._patterns.get(place, [])
+            formulas = (
+                self.formula(place, next(k for k in self._typical if texts[k] == text))
+                for text, _ in Counter(filter(None, texts)).most_common(3)
+            )
             self._usual[place] = next((found for found in formulas if found is not None), None)
         return self._usual[place]
 
@@ -255,13 +253,13 @@ class Reader:
         return {}
 
     @cached_property
-    def _patterns(self) -> Mapping[int, Counter[str]]:
-        """How often each pattern stands in a place."""
-        found: dict[int, Counter[str]] = {}
-        for place in self.table.places:
-            texts = (self.book.pattern(self.table.cell(place, k)) for k in range(len(self.table.lines)))
-            found[place] = Counter(text for text in texts if text is not None)
-        return found
+    def _patterns(self) -> Mapping[int, list[str | None]]:
+        """The patterns of every place, by iteration."""
+        lines, patterns = range(len(self.table.lines)), self.table.sheet.patterns
+        return {
+            place: [patterns.get(self.table.cell(place, k)[1:]) for k in lines]
+            for place in self.table.places
+        }
 
     @cached_property
     def _typical(self) -> list[int]:
@@ -270,15 +268,12 @@ class Reader:
         A first row that alone is right must not be read beside what was filled down wrong. Weights,
         which are given there, do not count.
         """
-        usual = {
-            place: counts.most_common(1)[0][0]
-            for place, counts in self._patterns.items()
-            if counts and self.book.formula(self.table.cell(place, 0)) is not None
-        }
-        alike = [
-            sum(self.book.pattern(self.table.cell(place, k)) == text for place, text in usual.items())
-            for k in range(len(self.table.lines))
-        ]
+        alike = [0] * len(self.table.lines)
+        for texts in self._patterns.values():
+            if texts[0] is None:
+                continue
+            usual = Counter(filter(None, texts)).most_common(1)[0][0]
+            alike = [count + (text == usual) for count, text in zip(alike, texts, strict=True)]
         return sorted(range(len(alike)), key=lambda k: -alike[k])
 
     def behind(self, place: int) -> set[int]:
