@@ -259,6 +259,27 @@ def test_one_rate_for_all_sheets_is_right_where_none_says_otherwise(tmp_path: Pa
     assert (verdict.outcome, verdict.findings) == ("correct", ())
 
 
+@pytest.mark.parametrize("cell", ["F200", "F2"])
+def test_learning_rates_that_are_only_listed_are_nobodys_own(tmp_path: Path, cell: str) -> None:
+    """Below the table, or several in a row: what was tried, say."""
+    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
+    first, second = truth.tables
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[second.sheet]
+    cells["E2"], cells["F2"] = None, None
+    cells[cell].offset(0, -1).value, cells[cell].offset(0, 1).value = "learning rate", 1.0
+    cells[cell] = 2.0
+    if cell == "F200":
+        cells[cell].offset(0, 1).value = None
+    for k in range(1, 9):
+        for row in range(second.first_row + 1, second.last_row + 1):
+            update = cells[f"{second.columns[f'w{k}']}{row}"]
+            update.value = update.value.replace("$F$2", f"'{first.sheet}'!$F$2")
+    book.save(truth.path)
+    verdict = check(truth.path)
+    assert (verdict.outcome, verdict.findings) == ("correct", ())
+
+
 @pytest.mark.parametrize("taken", ["w6", "w7"])
 def test_a_sheet_that_goes_on_with_another_weight_is_a_mistake(tmp_path: Path, taken: str) -> None:
     """The second sheet begins with the last weights of the first: w7 with those of ``taken``."""

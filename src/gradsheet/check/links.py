@@ -33,11 +33,16 @@ def at_own_rates(judgements: Sequence[Judgement]) -> list[Judgement]:
 
 
 def _is_left_out(reading: Reading, own: Key) -> bool:
-    """Whether a learning rate is another number than the one that is used, and nothing reads it."""
-    book, rate = reading.reader.book, reading.rate
-    if not isinstance(rate, Key) or rate.cell is None or own.cell is None:
+    """Whether a single number over the table, or before it, is another learning rate than the one that
+    is used, and nothing reads it. Of several numbers in a row none is the table's own."""
+    book, rate, table, cell = reading.reader.book, reading.rate, reading.table, own.cell
+    if not isinstance(rate, Key) or rate.cell is None or cell is None:
         return False
-    return book.number(own.cell) != book.number(rate.cell) and not _is_read(reading, own)
+    beside = table.sheet.cell(cell.row, cell.column + 1)
+    heads = (cell.column if table.turned else cell.row) < table.lines[0]
+    listed = not math.isnan(book.number(beside))
+    differs = book.number(cell) != book.number(rate.cell)
+    return heads and differs and not listed and not _is_read(reading, own)
 
 
 def _is_read(reading: Reading, key: Key) -> bool:
