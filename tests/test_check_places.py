@@ -178,6 +178,11 @@ def test_what_one_output_adds_to_a_hidden_activation_has_a_column_of_its_own(tmp
     assert places(check(truth.path)) == [wanted]
 
 
+def test_an_update_without_its_rate_is_wrong_and_not_the_gradient(tmp_path: Path) -> None:
+    verdict, cells = planted(tmp_path, COURSE, "w6", text("$F$2*", ""), 1)
+    assert places(verdict) == [("update of w6", cells)]
+
+
 @pytest.mark.parametrize("own", ["another's", "sign"])
 def test_a_mistake_in_a_step_is_named_there_and_not_in_the_update(tmp_path: Path, own: str) -> None:
     """Δw = −η·∂E/∂w in columns of their own, and updates w + Δw."""

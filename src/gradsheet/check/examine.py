@@ -367,7 +367,7 @@ def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int
     if len(others) != 1 or others[0].shift != shift or others[0].place is None:
         return None
     step, place = others[0], others[0].place
-    if step in reading.quantities or reader.usual(place) is None:
+    if reading.name_of(step) is not None or reader.usual(place) is None:
         return None
     label = table.labels.get(place)
     if label is not None and label.key != wrong.name.removeprefix("new_"):
