@@ -167,7 +167,8 @@ def best(reader: Reader) -> Judgement:
 
 
 def _follows(judgement: Judgement) -> bool:
-    """Whether all that follows from an activation that was only assumed is right."""
+    """Whether all that follows from an activation that was only assumed is right, and it takes but one
+    change, such as a bracket, to make the formula that stands there this activation."""
     reading = judgement.reading
     assumed = reading.layers.assumed
     if assumed is None:
@@ -177,7 +178,11 @@ def _follows(judgement: Judgement) -> bool:
         net.activation_name(network, assumed, k) for k in range(1, network.sizes[assumed + 1] + 1)
     ]
     learns = sum(is_backward(name) or reading.is_update(name) for name in reading.keys)
-    return learns > 1 and all(wrong.name in outputs for wrong in judgement.wrong)
+    if learns < 2 or not all(wrong.name in outputs for wrong in judgement.wrong):
+        return False
+    formulas = (reading.reader.usual(wrong.place) for wrong in judgement.wrong)
+    slips = zip(judgement.wrong, formulas, strict=True)
+    return all(f is not None and explain(reading, w.name, f).formula for w, f in slips)
 
 
 def _is_forward(reading: Reading, name: str) -> bool:
