@@ -213,6 +213,21 @@ def test_a_mistake_in_a_step_is_named_there_and_not_in_the_update(tmp_path: Path
     assert finding.expected == f"=-($F$2*{table.columns['dE/dw4']}{rows[0]})"
 
 
+def test_of_pasted_losses_the_wrong_one_is_named_and_not_their_mean(tmp_path: Path) -> None:
+    truth = build(tmp_path / "sheet.xlsx", Sheet(loss="half mean", gradients="deltas", pasted=6))
+    table = truth.tables[0]
+    rows = range(table.first_row, table.last_row + 1)
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[table.sheet]
+    for row in rows:
+        cells[f"{table.columns['E1']}{row}"] = 0
+        second = cells[f"{table.columns['E2']}{row}"].value
+        cells[f"{table.columns['E_total']}{row}"] = float(f"{second / 2:.6g}")
+    book.save(truth.path)
+    column = table.columns["E1"]
+    assert places(check(truth.path)) == [("E1", f"{column}{rows[0]}:{column}{rows[-1]}")]
+
+
 def test_rules_in_words_may_stand_under_the_headers(tmp_path: Path) -> None:
     truth = build(tmp_path / "sheet.xlsx", COURSE)
     table = truth.tables[0]

@@ -423,6 +423,7 @@ class _Maker:
                 for share in (1.0, round(1 / len(errors), 9)):
                     if _mostly(self.column(Key(place)), c * share * np.sum(errors, axis=0)):
                         return [c], [share]
+            return factors, [1.0, round(1 / len(errors), 9)]  # the total holds a mistake
         return factors, []
 
     def column(self, key: Key) -> Array:
