@@ -151,6 +151,7 @@ def test_nothing_but_names_is_taken_from_gradsheet():
         "bias_names",
         "gradient_name",
         "input_name",
+        "layer_name",
         "of_sample",
         "sum_name",
         "target_name",

@@ -155,6 +155,27 @@ def test_cross_entropies_have_the_short_delta():
     ]
 
 
+def test_a_softmax_layer_has_its_whole_jacobian_and_the_short_delta_with_its_own_loss():
+    layers = (Layer("softmax", [[0.1], [0.2]]), Layer("softmax", [[0.3, 0.4], [0.5, 0.6]]))
+    network = Network("shares", layers, "half_squared_error", [[1.0]], [[0.0, 1.0]])
+    squared = formulas(compile_network(network))
+    assert [
+        squared[n] for n in ("m_o", "e_o1", "Z_o", "a_o1", "m_h", "a_h2", "delta_o1", "delta_h2")
+    ] == [
+        "max(o1, o2)",
+        "exp(o1 − m_o)",
+        "e_o1 + e_o2",
+        "e_o1/Z_o",
+        "max(h1, h2)",
+        "e_h2/Z_h",
+        "(a_o1 − t1)·a_o1·(1 − a_o1) + (t2 − a_o2)·a_o2·a_o1",
+        "−(δ_o1·w3 + δ_o2·w5)·a_h1·a_h2 + (δ_o1·w4 + δ_o2·w6)·a_h2·(1 − a_h2)",
+    ]
+    classes = formulas(compile_network(replace(network, loss="categorical_cross_entropy")))
+    assert classes["E"] == "ln(Z_o) − (t1·(o1 − m_o) + t2·(o2 − m_o))"
+    assert classes["delta_o2"] == "a_o2 − t2"
+
+
 def test_frozen_biases_are_not_trained_and_a_shared_one_collects_all_neurons():
     assert not {"b1", "b2"} & set(compile_network(EXAMPLES["mazur"]).trained)
     layers = tuple(replace(layer, train_biases=True) for layer in EXAMPLES["mazur"].layers)
@@ -251,13 +272,17 @@ def test_chains_name_a_path_from_the_loss_to_the_quantity(network):
 
 def whole_loss(network: Network) -> sympy.Expr:
     """E_total as one SymPy formula of the parameters, written from the definition of the network."""
-    half = sympy.Rational(1, 2)
+    half, cube = sympy.Rational(1, 2), sympy.Rational("0.044715")
     functions = {
         "sigmoid": lambda x: 1 / (1 + sympy.exp(-x)),
         "tanh": sympy.tanh,
         "relu": lambda x: sympy.Piecewise((x, x > 0), (0, True)),
         "leaky_relu": lambda x: sympy.Piecewise((x, x > 0), (x / 100, True)),
         "identity": lambda x: x,
+        "softplus": lambda x: sympy.log(1 + sympy.exp(x)),
+        "elu": lambda x: sympy.Piecewise((x, x > 0), (sympy.exp(x) - 1, True)),
+        "gelu": lambda x: x * half * (1 + sympy.tanh(sympy.sqrt(2 / sympy.pi) * (x + cube * x**3))),
+        "silu": lambda x: x / (1 + sympy.exp(-x)),
     }
     losses = []
     for inputs, targets in zip(network.inputs, network.targets, strict=True):
@@ -271,13 +296,27 @@ def whole_loss(network: Network) -> sympy.Expr:
             ]
             if biases:
                 sums = [total + sympy.Symbol(b) for total, b in zip(sums, biases, strict=True)]
-            signal = [functions[layer.activation](total) for total in sums]
+            if layer.activation == "softmax":
+                powers = [sympy.exp(total) for total in sums]
+                signal = [power / sum(powers) for power in powers]
+            else:
+                signal = [functions[layer.activation](total) for total in sums]
         pairs = list(zip(targets, signal, strict=True))
         match network.loss:
             case "half_squared_error":
                 losses += [half * (t - a) ** 2 for t, a in pairs]
             case "mean_squared_error":
                 losses += [(t - a) ** 2 for t, a in pairs]
+            case "mean_absolute_error":
+                losses += [sympy.Piecewise((a - t, a > t), (t - a, True)) for t, a in pairs]
+            case "huber":
+                straight = [sympy.Piecewise((a - t, a > t), (t - a, True)) - half for t, a in pairs]
+                losses += [
+                    sympy.Piecewise((half * (t - a) ** 2, (t - a) ** 2 < 1), (line, True))
+                    for (t, a), line in zip(pairs, straight, strict=True)
+                ]
+            case "categorical_cross_entropy":
+                losses += [-sum(t * sympy.log(a) for t, a in pairs)]
             case "binary_cross_entropy":
                 losses += [-t * sympy.log(a) - (1 - t) * sympy.log(1 - a) for t, a in pairs]
             case "softmax_cross_entropy":
@@ -313,6 +352,9 @@ OF_ALL_KINDS = [
     small("tanh", "mean_squared_error", "leaky_relu"),
     small("relu", "binary_cross_entropy", "sigmoid"),
     small("sigmoid", "softmax_cross_entropy", "identity"),
+    small("softmax", "categorical_cross_entropy", "softmax"),
+    small("gelu", "mean_absolute_error", "silu"),
+    small("elu", "huber", "identity"),
 ]
 
 

@@ -79,6 +79,12 @@ SATURATED = points(-1e4, -750, -700, -40, -3, -0.25, 0.25, 3, 40, 700, 750, 1e4)
 SLOPE = sympy.Rational(1, 100)
 LIMIT = sympy.Integer(10) ** 15
 
+
+def normal_share(x: Any) -> Any:
+    """The share of the normal distribution below x, in the tanh form of GELU's paper."""
+    return (1 + sympy.tanh(sympy.sqrt(2 / sympy.pi) * (x + sympy.Rational("0.044715") * x**3))) / 2
+
+
 RULES = {
     "add": Rule(lambda *x: sum(x), lambda *x: sum(x), ((1.5, -2, 0.25), (1e4, -1e-4), (0, 0), (3,))),
     "subtract": Rule(operator.sub, operator.sub, ((1.5, -2), (-1e4, 1e-4), (2, 2))),
@@ -114,6 +120,40 @@ RULES = {
         lambda x: sympy.log(1 + sympy.exp(x)),
         lambda x: torch.logaddexp(x, torch.zeros_like(x)),
         (*SATURATED, (0,)),
+    ),
+    "elu": Rule(
+        lambda x: either(x > 0, x, sympy.exp(x) - 1),
+        torch.nn.functional.elu,
+        SATURATED,
+        points(0.0, -0.0),
+    ),
+    "negative_part": Rule(
+        lambda x: either(x > 0, 0, x), lambda x: x - torch.relu(x), SATURATED, points(0.0, -0.0)
+    ),
+    "silu": Rule(lambda x: x / (1 + sympy.exp(-x)), torch.nn.functional.silu, (*SATURATED, (0,))),
+    "gelu": Rule(
+        lambda x: x * normal_share(x),
+        lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+        (*SATURATED, (0,)),
+    ),
+    "normal_share": Rule(
+        lambda x: normal_share(x),
+        lambda x: (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
+        (*SATURATED, (0,)),
+    ),
+    "absolute": Rule(lambda x: either(x > 0, x, -x), torch.abs, SATURATED, points(0.0, -0.0)),
+    "sign": Rule(sympy.sign, lambda x: torch.sign(x) + 0 * x, SATURATED, points(0.0, -0.0)),
+    "huber": Rule(
+        lambda x: either(x**2 < 1, x**2 / 2, either(x > 0, x, -x) - sympy.Rational(1, 2)),
+        lambda x: torch.nn.functional.huber_loss(x, 0 * x.detach(), reduction="none"),
+        (*SATURATED, (0,)),
+        points(1.0, -1.0),
+    ),
+    "clip": Rule(
+        lambda x: either(x**2 < 1, x, either(x > 0, 1, -1)),
+        lambda x: x.clip(-1, 1) - (x - x.detach()) * (x.abs() == 1),  # at both ends: no slope
+        (*SATURATED, (0,)),
+        points(1.0, -1.0),
     ),
     "hold": Rule(
         lambda x, new, old: either(x < LIMIT, new, old),
@@ -239,6 +279,15 @@ EXACT: dict[str, Callable[..., Fraction]] = {
     "leaky_relu": lambda x: max(x, x * Fraction("0.01")),
     "leaky_step": lambda x: Fraction(1) if x > 0 else Fraction("0.01"),
     "softplus": lambda x: EXACT["log"](1 + EXACT["exp"](x)),
+    "elu": stand_in(11),
+    "negative_part": lambda x: min(Fraction(0), x),
+    "silu": stand_in(13),
+    "gelu": stand_in(17),
+    "normal_share": stand_in(19),
+    "absolute": abs,
+    "sign": lambda x: Fraction((x > 0) - (x < 0)),
+    "huber": stand_in(23),
+    "clip": lambda x: max(Fraction(-1), min(Fraction(1), x)),
     "detached_max": lambda *x: max(x),
     "hold": lambda x, new, old: new if x < 10**15 else old,
 }
@@ -406,6 +455,9 @@ def test_a_formula_is_written_as_on_paper(built, text):
 # ---------------------------------------------------------------- printing
 
 
+FUNCTIONS = ("exp", "log", "sigmoid", "tanh", "elu", "silu", "gelu", "normal_share", "sign", "huber")
+
+
 def read_back(text: str) -> Callable[[dict[str, Fraction]], Fraction]:
     """The printed text as a Python function: it reads brackets and precedence by Python's rules."""
     python = text.replace("½", "0.5").replace("·", "*").replace("−", "-").replace("²", "**2")
@@ -413,9 +465,12 @@ def read_back(text: str) -> Callable[[dict[str, Fraction]], Fraction]:
     python = re.sub(r"(?<!\*\*)(?<![\w.])\d+(\.\d+)?(e[+-]?\d+)?", r"Fraction('\g<0>')", python)
     python = python.replace("[", "Fraction(").replace("]", ")")
     python = python.replace(" while ", " if ").replace(", else ", " else ")
-    functions = {name: EXACT[name] for name in ("exp", "log", "sigmoid", "tanh")}
+    python = python.replace("Φ(", "normal_share(")
+    functions = {name: EXACT[name] for name in FUNCTIONS}
     code = compile(python, "<printed>", "eval")
-    return lambda values: eval(code, {"Fraction": Fraction, "max": max, **functions, **values})
+    return lambda values: eval(
+        code, {"Fraction": Fraction, "max": max, "min": min, **functions, **values}
+    )
 
 
 @pytest.mark.parametrize("outer", OPERATIONS)

@@ -82,6 +82,10 @@ NETWORKS: Mapping[str, Network] = {
             _network("shared", "half_squared_error", "sigmoid identity", "2-2-2", 2, "shared"),
             _network("frozen", "softmax_cross_entropy", "relu identity", "2-2-2", 2, "shared, frozen"),
             _network("single", "mean_squared_error", "leaky_relu", "2-3", 1),
+            _network("softmax", "half_squared_error", "softmax softmax", "2-2-3", 2),
+            _network("classes", "categorical_cross_entropy", "elu softmax", "2-2-3", 2, "none"),
+            _network("absolute", "mean_absolute_error", "gelu silu identity", "2-2-1-2", 2),
+            _network("huber", "huber", "softplus identity", "2-2-2", 2, "shared"),
         )
     },
 }
@@ -111,11 +115,31 @@ def _equations(document: Derivation, title: str = "") -> Iterator[str]:
 
 # ---------------------------------------------------------------- reading LaTeX back
 
+
+def _normal_share(x: float) -> float:
+    return 0.5 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _huber(x: float) -> float:
+    return 0.5 * x * x if abs(x) < 1 else abs(x) - 0.5
+
+
+_OPERATORS = {  # names that SymPy takes for letters, each with the letter that it is read as
+    "step": ("f", lambda x: 1.0 if x > 0 else 0.0),
+    "slope": ("g", lambda x: 1.0 if x > 0 else 0.01),
+    "elu": ("F", lambda x: x if x > 0 else math.expm1(x)),
+    "silu": ("G", lambda x: x / (1 + math.exp(-x))),
+    "gelu": ("H", lambda x: x * _normal_share(x)),
+    "abs": ("J", abs),
+    "sign": ("K", lambda x: math.copysign(1.0, x) if x else 0.0),
+    "huber": ("L", _huber),
+}
 _FUNCTIONS = {
     "sigma": lambda x: 1 / (1 + math.exp(-x)),
     "max": max,
-    "f": lambda x: 1.0 if x > 0 else 0.0,
-    "g": lambda x: 1.0 if x > 0 else 0.01,
+    "min": min,
+    "M": _normal_share,
+    **dict(_OPERATORS.values()),
 }
 # A letter with its subscript and the number of its sample; e only with a subscript, else it is Euler's.
 _NAME = (
@@ -143,7 +167,9 @@ def _evaluated(latex: str, known: Mapping[str, float]) -> float:
     Names and numbers become x_{1}, x_{2} …, so that SymPy parses formulas of one shape only once.
     Raises `KeyError` for a name that is not known.
     """
-    latex = latex.replace(r"\operatorname{step}", "f").replace(r"\operatorname{slope}", "g")
+    latex = latex.replace(r"\Phi", "M")
+    for name, (letter, _) in _OPERATORS.items():
+        latex = latex.replace(rf"\operatorname{{{name}}}", letter)
     latex = re.sub(rf"(?<!_){{({_GROUP})}}\^\{{2\}}", r"\1^{2}", latex)  # unseen braces
     if summed := re.fullmatch(r"(.*?) ?\\sum_{k=1}\^{(\d+)} (.*)", latex):
         before, samples, term = summed.groups()
@@ -169,6 +195,7 @@ def _outside_brackets(latex: str) -> str:
 
 def _tolerance(latex: str) -> dict[str, float]:
     """Formulas are exact but for float64; numbers are rounded to 9 digits, and differences lose some."""
+    latex = re.sub(r"\\operatorname{\w+}", "", latex)
     if re.search(_NAME, latex):
         return {"rel": 1e-9, "abs": 1e-12}
     if re.fullmatch(r"-?[\d.]+", latex):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -486,10 +487,22 @@ def test_names_count_through_the_network():
 
 
 def test_the_known_names_are_those_of_the_documentation():
-    assert ACTIVATIONS == ("sigmoid", "tanh", "relu", "leaky_relu", "identity")
-    assert LOSSES == (
-        "half_squared_error",
-        "mean_squared_error",
-        "binary_cross_entropy",
-        "softmax_cross_entropy",
-    )
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    said = readme[readme.index("Networks: dense layers") :].partition("\n\n")[0]
+    words = re.sub(r"[\W_]+", " ", said).lower()
+    assert [name for name in (*ACTIVATIONS, *LOSSES) if name.replace("_", " ") not in words] == []
+
+
+def test_a_softmax_needs_two_neurons_and_a_loss_that_fits():
+    with pytest.raises(NetworkError, match="a softmax of one neuron is always 1; give"):
+        Layer("softmax", [[0.1, 0.2]])
+    shares = Layer("softmax", [[0.1], [0.2]])
+    with pytest.raises(
+        NetworkError, match="make it 'identity', or the loss 'categorical_cross_entropy'"
+    ):
+        Network("n", [shares], "softmax_cross_entropy", [[1.0]], [[1.0, 0.0]])
+    sums = Layer("identity", [[0.1], [0.2]])
+    with pytest.raises(NetworkError, match="'identity'; make it 'softmax', or the loss 'softmax_cross"):
+        Network("n", [sums], "categorical_cross_entropy", [[1.0]], [[1.0, 0.0]])
+    with pytest.raises(NetworkError, match="categorical_cross_entropy needs shares that are not neg"):
+        Network("n", [shares], "categorical_cross_entropy", [[1.0]], [[1.0, 1.0]])

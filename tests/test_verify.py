@@ -15,10 +15,10 @@ import packages
 from gradsheet import generate, verify
 from gradsheet.backends.workbook_layout import Plan
 from gradsheet.compiler import compile_network
-from gradsheet.engines import ironcalc, libreoffice
+from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import InputError, WorkbookError
 from gradsheet.examples import EXAMPLES
-from gradsheet.network import Layer, Network
+from gradsheet.network import ACTIVATIONS, LOSSES, Layer, Network
 from strategies import networks
 from test_workbook import DIVERGING, NETWORKS
 
@@ -123,6 +123,50 @@ def test_saturated_neurons_and_large_numbers_are_proved(tmp_path):
     )
     verdict = verify.verify(written(tmp_path, network))
     assert verdict.proved, verify.to_text(verdict)
+
+
+def large_sums(activation: str) -> Network:
+    """Every sum from −10⁴ to 10⁴ at which something may overflow, saturate or jump."""
+    sums = (-1e4, -745.5, -709.5, -40.0, -20.0, -1.0, 0.0, 1.0, 20.0, 40.0, 709.5, 745.5, 1e4)
+    return Network(
+        name=f"large sums, {activation}",
+        layers=(Layer(activation, ((1.0,), (-1.0,), (0.5,))),),
+        loss="half_squared_error",
+        inputs=tuple((total,) for total in sums),
+        targets=((0.5, -1.0, 0.25),) * len(sums),
+        learning_rate=1e-9,
+    )
+
+
+def assert_proved_without_an_error(folder: Path, network: Network, engine: str) -> None:
+    path = written(folder, network, steps=2, learning_rates=(1e-9,))
+    verdict = verify.verify(path, (engine,))
+    assert verdict.proved, verify.to_text(verdict)
+    cells = verify.ENGINES[engine](path)["Backprop"]
+    assert not any(isinstance(value, CellError) for value in cells.values())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_activation_overflows_at_large_sums(tmp_path, activation):
+    assert_proved_without_an_error(tmp_path, large_sums(activation), "ironcalc")
+
+
+@needs_libreoffice
+@pytest.mark.libreoffice
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_activation_overflows_at_large_sums_in_libreoffice(tmp_path, activation):
+    assert_proved_without_an_error(tmp_path, large_sums(activation), "libreoffice")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_loss_overflows_at_large_sums_and_ties_are_those_of_torch(tmp_path, loss):
+    last = {"binary_cross_entropy": "sigmoid", "categorical_cross_entropy": "softmax"}
+    network = replace(
+        large_sums(last.get(loss, "identity")),
+        loss=loss,
+        targets=((1.0, 0.0, 0.0),) * 13,  # at a sum of 0 two errors are exactly 0
+    )
+    assert_proved_without_an_error(tmp_path, network, "ironcalc")
 
 
 MUTATIONS = {  # a cell, what to write there, the quantity that must be named

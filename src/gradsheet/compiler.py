@@ -27,6 +27,7 @@ from gradsheet.expression import (
     multiply,
     partial_derivatives,
     references,
+    softmax_slope,
     square,
     substitute,
 )
@@ -127,7 +128,7 @@ class Program:
 
     @property
     def can_diverge(self) -> bool:
-        """False where sigmoid or tanh outputs bound a squared loss, whatever the learning rate."""
+        """False where bounded outputs bound the loss, whatever the learning rate."""
         return _can_diverge(self.network)
 
 
@@ -156,8 +157,8 @@ def _gradient_descent(network: Network, parameter: str) -> Update:
 
 
 def _can_diverge(network: Network) -> bool:
-    bounded = network.layers[-1].activation in ("sigmoid", "tanh")
-    return not (bounded and network.loss.endswith("squared_error"))
+    bounded = network.layers[-1].activation in net.BOUNDED
+    return not bounded or network.loss.endswith("cross_entropy")
 
 
 class _Builder:
@@ -215,6 +216,7 @@ class _Builder:
             self.add(name, "parameter", value, layer)
         for sample in self.samples:
             sources = [Reference(name) for name in self.layer_inputs(layer, sample)]
+            sums = []
             for k, weights in enumerate(self.weights[layer]):
                 terms: list[Expression] = [
                     Reference(weight) * source for weight, source in zip(weights, sources, strict=True)
@@ -222,12 +224,39 @@ class _Builder:
                 if self.biases[layer]:
                     terms.append(Reference(self.biases[layer][k]))
                 total = self.name(net.sum_name(self.network, layer, k + 1), sample)
-                self.add(total, "forward", add(*terms), layer, sample)
+                sums.append(self.add(total, "forward", add(*terms), layer, sample))
                 for parameter in (*weights, *self.biases[layer][k : k + 1]):
                     self.users[parameter].append(total)
                 output = self.name(net.activation_name(self.network, layer, k + 1), sample)
-                if output != total:
+                if output != total and spec.activation != "softmax":
                     self.add(output, "forward", apply(spec.activation, Reference(total)), layer, sample)
+            if spec.activation == "softmax":
+                each = [f"_{net.sum_name(self.network, layer, k + 1)}" for k in range(spec.neurons)]
+                whole = f"_{net.layer_name(self.network, layer)}"
+                self.add_softmax(layer, sample, sums, "a", each, whole)
+
+    def add_softmax(
+        self, layer: int, sample: int, sums: list[str], share: str, each: list[str], whole: str
+    ) -> None:
+        """The shares of some sums, by way of the largest m, the powers e and the sum of these, Z.
+
+        ``share`` is the letter of a share; ``each`` and ``whole`` are what follows a letter in the names
+        of a neuron's quantities and of the layer's.
+        """
+
+        def helper(name: str, formula: Expression) -> Reference:
+            name = self.add(self.name(name, sample), "forward", formula, layer, sample)
+            self.helpers.add(name)
+            return Reference(name)
+
+        largest = helper(f"m{whole}", apply("detached_max", *map(Reference, sums)))
+        powers = [
+            helper(f"e{end}", apply("exp", Reference(name) - largest))
+            for name, end in zip(sums, each, strict=True)
+        ]
+        total = helper(f"Z{whole}", add(*powers))
+        for power, end in zip(powers, each, strict=True):
+            self.add(self.name(f"{share}{end}", sample), "forward", power / total, layer, sample)
 
     def layer_inputs(self, layer: int, sample: int) -> list[str]:
         if layer == 0:
@@ -241,8 +270,8 @@ class _Builder:
 
     def add_loss(self) -> None:
         for sample in self.samples:
-            if self.network.loss == "softmax_cross_entropy":
-                self.add_softmax_cross_entropy(sample)
+            if self.network.loss in net.CLASS_LOSSES:
+                self.add_loss_of_classes(sample)
             else:
                 self.add_loss_per_output(sample)
         total = add(*map(Reference, self.losses))
@@ -260,6 +289,10 @@ class _Builder:
                 formula = 0.5 * square(target - output)
             elif self.network.loss == "mean_squared_error":
                 formula = square(target - output)
+            elif self.network.loss == "mean_absolute_error":
+                formula = apply("absolute", output - target)
+            elif self.network.loss == "huber":
+                formula = apply("huber", output - target)
             else:
                 # −t·ln(a) − (1−t)·ln(1−a) for a = σ(o), in the form that cannot overflow
                 formula = apply("softplus", total) - target * total
@@ -267,25 +300,17 @@ class _Builder:
             self.losses.append(name)
             self.loss_of_output[total.name] = name
 
-    def add_softmax_cross_entropy(self, sample: int) -> None:
+    def add_loss_of_classes(self, sample: int) -> None:
+        """−Σ t·ln(share), in the form that needs no logarithm of a share: ln(Z) − Σ t·(o − m)."""
         last = len(self.network.layers) - 1
         count = self.network.sizes[-1]
         outputs = [self.name(net.sum_name(self.network, last, k), sample) for k in range(1, count + 1)]
         targets = [self.name(net.target_name(k), sample) for k in range(1, count + 1)]
-
-        def helper(name: str, formula: Expression) -> Reference:
-            name = self.add(self.name(name, sample), "forward", formula, last, sample)
-            self.helpers.add(name)
-            return Reference(name)
-
-        largest = helper("m", apply("detached_max", *map(Reference, outputs)))
-        powers = [
-            helper(f"e{k}", apply("exp", Reference(output) - largest))
-            for k, output in enumerate(outputs, 1)
-        ]
-        total = helper("Z", add(*powers))
-        for k, power in enumerate(powers, 1):
-            helper(f"p{k}", power / total)
+        whole = "_o"
+        if self.network.loss == "softmax_cross_entropy":
+            whole = ""
+            self.add_softmax(last, sample, outputs, "p", [str(k) for k in range(1, count + 1)], whole)
+        largest, total = (Reference(self.name(letter + whole, sample)) for letter in "mZ")
         chosen = add(
             *(
                 Reference(target) * (Reference(output) - largest)
@@ -322,23 +347,37 @@ class _Builder:
     def add_delta(self, layer: int, neuron: int, sample: int) -> None:
         """δ of a neuron is ∂E/∂(its sum): what all gradients of its weights share."""
         total = self.name(net.sum_name(self.network, layer, neuron), sample)
-        output = self.name(net.activation_name(self.network, layer, neuron), sample)
-        if layer == len(self.network.layers) - 1:
-            loss = self.loss_of_output[total]
-            reached = output if self.depends(loss, output) else total
-            slope = self.scaled(self.derivative(loss, reached), self.derivative("E_total", loss))
-            chain = [Factor("E", reached, slope)]
+        error = self.error(layer, neuron, sample)
+        chains: tuple[Chain, ...]
+        if error.by == total:
+            chains = ((error,),)
+        elif self.network.layers[layer].activation == "softmax":  # every output depends on the sum
+            count = self.network.layers[layer].neurons
+            errors = [self.error(layer, k, sample) for k in range(1, count + 1)]
+            shares = [Reference(each.by) for each in errors]
+            slopes = (softmax_slope(shares, k, neuron - 1) for k in range(count))
+            chains = tuple(
+                (each, Factor(each.by, total, slope)) for each, slope in zip(errors, slopes, strict=True)
+            )
         else:
-            reached = output
+            chains = ((error, Factor(error.by, total, self.derivative(error.by, total))),)
+        products = (multiply(*(factor.expression for factor in chain)) for chain in chains)
+        self.add(f"delta_{total}", "delta", self.known(add(*products)), layer, sample, chains)
+
+    def error(self, layer: int, neuron: int, sample: int) -> Factor:
+        """∂E/∂(output of a neuron), or ∂E/∂(its sum) where the loss is a formula of the sum."""
+        total = self.name(net.sum_name(self.network, layer, neuron), sample)
+        output = self.name(net.activation_name(self.network, layer, neuron), sample)
+        if layer < len(self.network.layers) - 1:
             paths = [
                 Reference(delta) * self.derivative(follower, output)
                 for follower, delta in self.followers(layer, sample)
             ]
-            chain = [Factor("E", reached, add(*paths))]
-        if reached != total:
-            chain.append(Factor(reached, total, self.derivative(reached, total)))
-        formula = self.known(multiply(*(factor.expression for factor in chain)))
-        self.add(f"delta_{total}", "delta", formula, layer, sample, chains=(tuple(chain),))
+            return Factor("E", output, add(*paths))
+        loss = self.loss_of_output[total]
+        reached = output if self.depends(loss, output) else total
+        slope = self.scaled(self.derivative(loss, reached), self.derivative("E_total", loss))
+        return Factor("E", reached, slope)
 
     def followers(self, layer: int, sample: int) -> Iterable[tuple[str, str]]:
         """The sums of the next layer and their δ, which exist already."""

@@ -19,7 +19,7 @@ Values are NumPy float64 scalars or arrays, so one call evaluates many learning 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -140,7 +140,23 @@ def _product_derivative(arguments: tuple[Expression, ...], _: Expression) -> tup
 LEAKY_SLOPE = 0.01
 """Slope of the leaky ReLU for negative sums; the default of PyTorch."""
 
-# Ties follow PyTorch: the derivative of ReLU at 0 is 0, that of leaky ReLU at 0 is its slope.
+HUBER_DELTA = 1.0
+"""Where the Huber loss turns from a parabola into a straight line; the default of PyTorch."""
+
+GELU_SCALE, GELU_CUBE = float(np.sqrt(8 / np.pi)), 0.044715
+"""GELU's tanh form, x·½·(1 + tanh(√(2/π)·(x + 0.044715·x³))), is x·σ(√(8/π)·x·(1 + 0.044715·x²))."""
+
+
+def _sigmoid(a: Any) -> Any:
+    return 1 / (1 + np.exp(-np.maximum(a, -EXPONENT_LIMIT)))
+
+
+def _normal_share(a: Any) -> Any:
+    return _sigmoid(GELU_SCALE * a * (1 + GELU_CUBE * a * a))
+
+
+# Ties follow PyTorch: the derivative of ReLU at 0 is 0, that of leaky ReLU at 0 is its slope, that of
+# the absolute value at 0 is 0.
 OPERATIONS: Mapping[str, Operation] = {
     "add": Operation(
         value=_sum,
@@ -175,7 +191,7 @@ OPERATIONS: Mapping[str, Operation] = {
         derivative=lambda x, y: (1 / x[0],),
     ),
     "sigmoid": Operation(
-        value=lambda a: 1 / (1 + np.exp(-np.maximum(a, -EXPONENT_LIMIT))),
+        value=_sigmoid,
         derivative=lambda x, y: (y * (1 - y),),
     ),
     "tanh": Operation(
@@ -202,6 +218,46 @@ OPERATIONS: Mapping[str, Operation] = {
         value=lambda a: np.maximum(a, 0.0) + np.log(1 + np.exp(-np.abs(a))),
         derivative=lambda x, y: (apply("sigmoid", x[0]),),
     ),
+    "elu": Operation(  # x where it is positive, else eˣ − 1
+        value=lambda a: np.maximum(a, 0.0) + np.expm1(np.minimum(a, 0.0)),
+        derivative=lambda x, y: (apply("exp", apply("negative_part", x[0])),),
+    ),
+    "negative_part": Operation(
+        value=lambda a: np.minimum(a, 0.0),
+        derivative=lambda x, y: (1 - apply("step", x[0]),),
+    ),
+    "silu": Operation(  # x·σ(x)
+        value=lambda a: a * _sigmoid(a),
+        derivative=lambda x, y: (apply("sigmoid", x[0]) + y * (1 - apply("sigmoid", x[0])),),
+    ),
+    "gelu": Operation(  # x·Φ(x)
+        value=lambda a: a * _normal_share(a),
+        derivative=lambda x, y: (
+            apply("normal_share", x[0])
+            + y * (1 - apply("normal_share", x[0])) * _normal_exponent_slope(x[0]),
+        ),
+    ),
+    "normal_share": Operation(  # Φ, the share of the normal distribution below x, as GELU takes it
+        value=_normal_share,
+        derivative=lambda x, y: (y * (1 - y) * _normal_exponent_slope(x[0]),),
+    ),
+    "absolute": Operation(
+        value=np.abs,
+        derivative=lambda x, y: (apply("sign", x[0]),),
+    ),
+    "sign": Operation(  # 1, 0 or −1
+        value=np.sign,
+        derivative=lambda x, y: (ZERO,),
+    ),
+    # Half the square up to delta, a straight line beyond: clip(x)·(x − ½·clip(x)) is both.
+    "huber": Operation(
+        value=lambda a: _clip(a) * (a - 0.5 * _clip(a)),
+        derivative=lambda x, y: (apply("clip", x[0]),),
+    ),
+    "clip": Operation(  # between −delta and delta
+        value=lambda a: _clip(a),
+        derivative=lambda x, y: (apply("step", HUBER_DELTA - apply("absolute", x[0])),),
+    ),
     # ``hold(x, new, old)`` is new while x is below the limit; old from there on, and where x is not
     # a number.
     "hold": Operation(
@@ -219,6 +275,24 @@ OPERATIONS: Mapping[str, Operation] = {
         derivative=lambda x, y: tuple(ZERO for _ in x),
     ),
 }
+
+
+def _clip(a: Any) -> Any:
+    return np.minimum(np.maximum(a, -HUBER_DELTA), HUBER_DELTA)
+
+
+def _normal_exponent_slope(x: Expression) -> Expression:
+    """The derivative of √(8/π)·x·(1 + 0.044715·x²), what stands in the σ of `_normal_share`."""
+    return GELU_SCALE * (1 + 3 * GELU_CUBE * square(x))
+
+
+def softmax_slope(shares: Sequence[Expression], share: int, total: int) -> Expression:
+    """∂(share j)/∂(sum k) of a softmax, in terms of the shares: a_j·(1 − a_j) for j = k, else −a_j·a_k.
+
+    It is no `Operation`: a sheet spreads a softmax over several cells, one EXP in each.
+    """
+    own, other = shares[share], shares[total]
+    return own * (1 - own) if share == total else -(own * other)
 
 
 def _expression(value: Expression | float) -> Expression:
@@ -283,13 +357,14 @@ def multiply(*factors: Expression) -> Expression:
     kept: list[Expression] = []
     for factor in factors:
         for part in _parts(factor, "multiply"):
-            if isinstance(part, Constant):
-                number *= part.value
-            elif isinstance(part, Application) and part.operation == "negate":
+            if isinstance(part, Application) and part.operation == "negate":
                 number = -number
-                kept.append(part.arguments[0])
-            else:
-                kept.append(part)
+                part = part.arguments[0]
+            for piece in _parts(part, "multiply"):
+                if isinstance(piece, Constant):
+                    number *= piece.value
+                else:
+                    kept.append(piece)
     if number == 0.0:
         return ZERO
     if not kept:
@@ -484,6 +559,15 @@ TEXT = Notation(
         "leaky_relu": Form(f"max({LEAKY_SLOPE}·{{0}}, {{0}})", ATOM, (POWER,)),
         "leaky_step": Form(f"(1 if {{0}} > 0 else {LEAKY_SLOPE})", ATOM),
         "softplus": Form("ln(1 + exp({0}))", ATOM),
+        "elu": Form("elu({0})", ATOM),
+        "negative_part": Form("min(0, {0})", ATOM),
+        "silu": Form("silu({0})", ATOM),
+        "gelu": Form("gelu({0})", ATOM),
+        "normal_share": Form("Φ({0})", ATOM),
+        "absolute": Form("abs({0})", ATOM),
+        "sign": Form("sign({0})", ATOM),
+        "huber": Form("huber({0})", ATOM),
+        "clip": Form(f"max(-{HUBER_DELTA:g}, min({HUBER_DELTA:g}, {{0}}))", ATOM),
         "detached_max": Form("max({*})", ATOM),
         "hold": Form(f"({{1}} while {{0}} < {DIVERGENCE_LIMIT:g}, else {{2}})", ATOM),
     },

@@ -19,6 +19,7 @@ from gradsheet.expression import (
     Application,
     Expression,
     Reference,
+    add,
     divide,
     multiply,
     references,
@@ -123,7 +124,7 @@ def _deltas(program: Program, layer: int, neuron: int) -> list[Quantity]:
 
 def _wrong_neuron(program: Program) -> Iterable[Quantity]:
     for layer, spec in enumerate(program.network.layers[:-1]):
-        if spec.neurons > 1 and spec.activation != "identity":
+        if spec.neurons > 1 and spec.activation not in ("identity", "softmax"):
             pairs = zip(_deltas(program, layer, 2), _deltas(program, layer, 1), strict=True)
             for own, other in pairs:
                 (error, _), (_, slope) = own.chains[0], other.chains[0]
@@ -152,6 +153,8 @@ def _substituted(
 
 
 def _missing_brackets(program: Program) -> Iterable[Quantity]:
+    if program.network.loss in ("mean_absolute_error", "huber"):
+        return  # their a − t stands within a function: its brackets cannot be left out
     for delta in _output_deltas(program):
         assert delta.expression is not None
         output, target = _without_brackets(delta.expression)
@@ -171,6 +174,9 @@ def _without_brackets(expression: Expression) -> tuple[Expression, Expression]:
             return multiply(*factors[:k], left), multiply(right, *factors[k + 1 :])
         case Application("subtract", (left, right)):
             return left, right
+        case Application("add", (first, *others)):  # behind a softmax: one term an output
+            left, right = _without_brackets(first)
+            return left, subtract(right, add(*others))
     raise TypeError(f"holds no a − t: {expression}")
 
 
@@ -200,7 +206,8 @@ def _missing_slope(program: Program, *, kinked: bool) -> Iterable[Quantity]:
     """δ without the derivative of the activation, in the first layer whose δ has one."""
     for layer, spec in enumerate(program.network.layers):
         deltas = [d for k in range(1, spec.neurons + 1) for d in _deltas(program, layer, k)]
-        if len(deltas[0].chains[0]) == 2 and (spec.activation in KINKED) == kinked:
+        one_way = len(deltas[0].chains) == 1  # not behind a softmax
+        if one_way and len(deltas[0].chains[0]) == 2 and (spec.activation in KINKED) == kinked:
             for delta in deltas:
                 yield replace(delta, expression=delta.chains[0][0].expression)
             return

@@ -19,15 +19,33 @@ from typing import Any
 
 from gradsheet.errors import InputError, NetworkError
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "identity")
+ACTIVATIONS = (
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "identity",
+    "softplus",
+    "elu",
+    "gelu",
+    "silu",
+    "softmax",
+)
 KINKED = ("relu", "leaky_relu")
 """Activations without a slope at 0."""
+BOUNDED = ("sigmoid", "tanh", "softmax")
+"""Activations whose outputs stay between two bounds, whatever the sums."""
 LOSSES = (
     "half_squared_error",
     "mean_squared_error",
+    "mean_absolute_error",
+    "huber",
     "binary_cross_entropy",
+    "categorical_cross_entropy",
     "softmax_cross_entropy",
 )
+CLASS_LOSSES = ("categorical_cross_entropy", "softmax_cross_entropy")
+"""Losses whose targets are shares of classes: the first of a softmax layer, the second of plain sums."""
 MAGNITUDE_LIMIT = 1e6
 """Largest number a network may hold: beyond it, squares and products overflow in a sheet."""
 
@@ -71,6 +89,11 @@ class Layer:
                 f"biases: has {len(self.biases)} values for {self.neurons} neurons; give "
                 + ("exactly the one that is shared" if self.shared_bias else "one per neuron")
             )
+        if self.activation == "softmax" and self.neurons < 2:
+            raise NetworkError(
+                "activation: a softmax of one neuron is always 1; give the layer at least 2 neurons, "
+                "or make its activation 'sigmoid'"
+            )
 
     @property
     def neurons(self) -> int:
@@ -85,8 +108,8 @@ class Layer:
 class Network:
     """A small dense network with its samples, its loss and its learning rate.
 
-    ``inputs`` is (samples × inputs), ``targets`` (samples × outputs); for the softmax cross-entropy a
-    row of targets is a distribution over the classes. The gradient is that of the whole batch.
+    ``inputs`` is (samples × inputs), ``targets`` (samples × outputs); for the losses of classes a row of
+    targets is a distribution over them. The gradient is that of the whole batch.
     ``seed`` names the seed from which missing weights were drawn, or is None when all were given.
 
     Raises `NetworkError` when anything does not fit.
@@ -160,13 +183,17 @@ def target_name(index: int) -> str:
     return f"t{index}"
 
 
+def layer_name(network: Network, layer: int) -> str:
+    """``h`` for the hidden layer (``h2`` for the second of several), ``o`` for the output layer."""
+    if layer == len(network.layers) - 1:
+        return "o"
+    return f"h{layer + 1}" if len(network.layers) > 2 else "h"
+
+
 def sum_name(network: Network, layer: int, neuron: int) -> str:
     """The weighted sum of a neuron: ``h1`` (``h2_1`` with several hidden layers) or ``o1``."""
-    if layer == len(network.layers) - 1:
-        return f"o{neuron}"
-    if len(network.layers) > 2:
-        return f"h{layer + 1}_{neuron}"
-    return f"h{neuron}"
+    name = layer_name(network, layer)
+    return f"{name}{neuron}" if len(name) == 1 else f"{name}_{neuron}"
 
 
 def activation_name(network: Network, layer: int, neuron: int) -> str:
@@ -258,16 +285,24 @@ def _check_loss(network: Network) -> None:
             raise NetworkError(
                 "loss: softmax_cross_entropy applies the softmax itself, but the last layer's "
                 f"activation is {last.activation!r}; make it 'identity'"
+                + (", or the loss 'categorical_cross_entropy'" if last.activation == "softmax" else "")
             )
         if last.neurons < 2:
             raise NetworkError(
                 "loss: softmax_cross_entropy needs at least 2 outputs, one per class; "
                 "for one output use binary_cross_entropy"
             )
+    if network.loss == "categorical_cross_entropy" and last.activation != "softmax":
+        raise NetworkError(
+            "loss: categorical_cross_entropy needs outputs that are shares of a whole, but the last "
+            f"layer's activation is {last.activation!r}; make it 'softmax'"
+            + (", or the loss 'softmax_cross_entropy'" if last.activation == "identity" else "")
+        )
+    if network.loss in CLASS_LOSSES:
         for number, row in enumerate(network.targets, 1):
             if abs(sum(row) - 1) > SHARES_TOLERANCE or min(row) < 0:
                 raise NetworkError(
-                    f"targets: row {number} is {_shown(list(row))}, but softmax_cross_entropy needs "
+                    f"targets: row {number} is {_shown(list(row))}, but {network.loss} needs "
                     f"shares that are not negative and sum to 1, and not to {sum(row)!r} "
                     "(or class numbers from 0)"
                 )
@@ -281,7 +316,7 @@ def _check_names(network: Network) -> None:
     )
     reserved = re.compile(
         r"η|learning_rate|iteration|E_total"
-        r"|(dE_d|∂E/∂|delta_|δ_)?(a_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
+        r"|(dE_d|∂E/∂|delta_|δ_)?([aemZ]_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
     )
     for key, names, wanted in counts:
         if names and len(names) != wanted:
@@ -524,12 +559,12 @@ def _choice(value: object, where: str) -> str:
 
 
 def _targets(value: object, loss: str, outputs: int) -> Matrix:
-    """Rows of targets; class numbers from 0 become one-hot rows for the softmax cross-entropy."""
+    """Rows of targets; class numbers from 0 become one-hot rows for the losses of classes."""
     if not isinstance(value, list) or not value:
         raise NetworkError("targets: must be a list with one entry per sample")
     if any(isinstance(entry, list) for entry in value):
         return _matrix(value, "targets")
-    if loss != "softmax_cross_entropy":
+    if loss not in CLASS_LOSSES:
         return _matrix([[entry] for entry in value] if outputs == 1 else value, "targets")
     rows = []
     for number, label in enumerate(value, 1):

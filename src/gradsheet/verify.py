@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ from gradsheet.compiler import compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
-from gradsheet.network import KINKED, parse
+from gradsheet.network import KINKED, activation_name, of_sample, parse, target_name
 
 if TYPE_CHECKING:
     from gradsheet.mnist.workbook_verify import CnnVerdict
@@ -393,21 +394,33 @@ def _judge_table(
 def _has_no_slope(
     plan: Plan, found: Mapping[str, Array], expected: Mapping[str, Array], floor: Array
 ) -> npt.NDArray[np.bool_]:
-    """Per row, whether the sum of a ReLU is 0 but for rounding, which then decides about its slope.
+    """Per row, whether the sum of a ReLU, or an absolute error, is 0 but for rounding, which then
+    decides about its slope.
 
     Sheet and PyTorch may round to different sides, and IronCalc takes 1e-16 > 0 for false: both are
     right, and the gradients of such a row prove nothing. A sum of exactly 0 in both has its slope.
     """
-    layers = plan.program.network.layers
+    network = plan.program.network
+    bends = [
+        (found[q.name], expected[q.name])
+        for q in plan.program.of_role("forward")
+        if q.layer is not None
+        and network.layers[q.layer].activation in KINKED
+        and not q.name.startswith("a_")
+        and q.name in found
+    ]
+    if network.loss == "mean_absolute_error":
+        last = len(network.layers) - 1
+        for sample, k in product(range(1, network.samples + 1), range(1, network.sizes[-1] + 1)):
+            output, target = (
+                of_sample(name, sample, network.samples)
+                for name in (activation_name(network, last, k), target_name(k))
+            )
+            bends.append((found[output] - expected[target], expected[output] - expected[target]))
     result = np.zeros(len(floor), dtype=bool)
-    for quantity in plan.program.of_role("forward"):
-        name, layer = quantity.name, quantity.layer
-        if layer is None or layers[layer].activation not in KINKED or name.startswith("a_"):
-            continue
-        if name in found:
-            one, other = found[name], expected[name]
-            tiny = np.maximum(np.abs(one), np.abs(other)) <= TOLERANCE * floor
-            result |= tiny & ((one != 0) | (other != 0))
+    for one, other in bends:
+        tiny = np.maximum(np.abs(one), np.abs(other)) <= TOLERANCE * floor
+        result |= tiny & ((one != 0) | (other != 0))
     return result
 
 

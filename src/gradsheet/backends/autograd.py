@@ -10,7 +10,7 @@ which somebody asks for a verification.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ from gradsheet.network import (
     activation_name,
     bias_names,
     input_name,
+    layer_name,
     of_sample,
     sum_name,
     target_name,
@@ -47,6 +48,12 @@ _ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
     "leaky_relu": functional.leaky_relu,
     "identity": lambda sums: sums,
+    # Without its threshold: from 20 on, PyTorch takes x for ln(1 + eˣ), which is 1e-10 off.
+    "softplus": partial(functional.softplus, threshold=50),
+    "elu": functional.elu,
+    "gelu": partial(functional.gelu, approximate="tanh"),
+    "silu": functional.silu,
+    "softmax": partial(torch.softmax, dim=-1),
 }
 
 
@@ -93,9 +100,16 @@ def step(network: Network, inputs: Mapping[str, Array], learning_rate: float) ->
         values |= _by_name(names, sums)
         names = _per_sample(network, partial(activation_name, network, layer), spec.neurons)
         values |= _by_name(names, signal)
+        if spec.activation == "softmax":
+            whole = f"_{layer_name(network, layer)}"
+            each = [f"_{sum_name(network, layer, k)}" for k in range(1, spec.neurons + 1)]
+            values |= _softmax(network, sums.detach(), each, whole)
 
     if network.loss == "softmax_cross_entropy":
-        values |= _softmax(network, sums.detach())
+        each = [str(k) for k in range(1, network.sizes[-1] + 1)]
+        values |= _softmax(network, sums.detach(), each, "")
+        shares = _per_sample(network, "p{}".format, network.sizes[-1])
+        values |= _by_name(shares, torch.softmax(sums, -1))
     losses, loss_names = _losses(network, sums, signal, targets)
     per_row = losses.flatten(1)
     total = per_row.sum(1) if network.loss == "half_squared_error" else per_row.mean(1)
@@ -134,23 +148,29 @@ def _losses(
             return 0.5 * functional.mse_loss(outputs, targets, reduction="none"), per_output
         case "mean_squared_error":
             return functional.mse_loss(outputs, targets, reduction="none"), per_output
+        case "mean_absolute_error":
+            return functional.l1_loss(outputs, targets, reduction="none"), per_output
+        case "huber":
+            return functional.huber_loss(outputs, targets, reduction="none"), per_output
         case "binary_cross_entropy":
             losses = functional.binary_cross_entropy_with_logits(sums, targets, reduction="none")
             return losses, per_output
+    # of a softmax layer too: PyTorch takes the sums, for a share that rounds to 0 has no logarithm
     flat = functional.cross_entropy(sums.flatten(0, 1), targets.flatten(0, 1), reduction="none")
     return flat.reshape(-1, network.samples, 1), _per_sample(network, lambda _: "E", 1)
 
 
-def _softmax(network: Network, sums: torch.Tensor) -> dict[str, Array]:
-    """What the sheet shows of a softmax: the largest sum m, the powers e, their sum Z, the shares p."""
-    outputs = network.sizes[-1]
+def _softmax(network: Network, sums: torch.Tensor, each: Sequence[str], whole: str) -> dict[str, Array]:
+    """What the sheet shows of a softmax but the shares: the largest sum m, the powers e, their sum Z.
+
+    ``each`` and ``whole`` are what follows a letter in the names of the neurons and of the layer.
+    """
     largest = sums.amax(-1, keepdim=True)
     powers = torch.exp(sums - largest)
     return {
-        **_by_name(_per_sample(network, lambda _: "m", 1), largest),
-        **_by_name(_per_sample(network, "e{}".format, outputs), powers),
-        **_by_name(_per_sample(network, lambda _: "Z", 1), powers.sum(-1)),
-        **_by_name(_per_sample(network, "p{}".format, outputs), torch.softmax(sums, -1)),
+        **_by_name(_per_sample(network, lambda _: f"m{whole}", 1), largest),
+        **_by_name(_per_sample(network, lambda k: f"e{each[k - 1]}", len(each)), powers),
+        **_by_name(_per_sample(network, lambda _: f"Z{whole}", 1), powers.sum(-1)),
     }
 
 

@@ -29,6 +29,9 @@ from gradsheet.errors import NetworkError
 from gradsheet.expression import (
     ATOM,
     DIVERGENCE_LIMIT,
+    GELU_CUBE,
+    GELU_SCALE,
+    HUBER_DELTA,
     LEAKY_SLOPE,
     ONE,
     POWER,
@@ -49,6 +52,7 @@ from gradsheet.expression import (
     partial_derivatives,
     references,
     render,
+    square,
     substitute,
 )
 
@@ -169,6 +173,15 @@ LATEX = Notation(
         "leaky_relu": Form(rf"\max({LEAKY_SLOPE} \cdot {{0}}, {{0}})", POWER, (POWER,)),
         "leaky_step": Form(r"\operatorname{{slope}}({0})", POWER),
         "softplus": Form(r"\ln(1 + e^{{{0}}})", POWER),
+        "elu": Form(r"\operatorname{{elu}}({0})", POWER),
+        "negative_part": Form(r"\min(0, {0})", POWER),
+        "silu": Form(r"\operatorname{{silu}}({0})", POWER),
+        "gelu": Form(r"\operatorname{{gelu}}({0})", POWER),
+        "normal_share": Form(r"\Phi({0})", POWER),
+        "absolute": Form(r"\operatorname{{abs}}({0})", POWER),
+        "sign": Form(r"\operatorname{{sign}}({0})", POWER),
+        "huber": Form(r"\operatorname{{huber}}({0})", POWER),
+        "clip": Form(rf"\max(-{HUBER_DELTA:g}, \min({HUBER_DELTA:g}, {{0}}))", POWER),
         "detached_max": Form(r"\max({*})", POWER),
         "hold": Form(
             rf"({{1}} \text{{{{ while }}}} {{0}} \lt {DIVERGENCE_LIMIT:.0f} \text{{{{, else }}}} {{2}})",
@@ -192,7 +205,11 @@ _X = Reference("x")
 _DEFINITIONS: Mapping[str, Expression] = {
     "sigmoid": 1 / (1 + apply("exp", -_X)),
     "tanh": (apply("exp", _X) - apply("exp", -_X)) / (apply("exp", _X) + apply("exp", -_X)),
+    "elu": apply("relu", _X) + apply("exp", apply("negative_part", _X)) - 1,
+    "silu": _X * apply("sigmoid", _X),
+    "gelu": _X * apply("normal_share", _X),
 }
+_NORMAL_SHARE = apply("sigmoid", GELU_SCALE * _X * (1 + GELU_CUBE * square(_X)))
 _JUMPS: Mapping[str, str] = {
     "relu": "where step is 1 for a sum greater than 0, and 0 otherwise.",
     "leaky_relu": f"where slope is 1 for a sum greater than 0, and {LEAKY_SLOPE} otherwise.",
@@ -203,11 +220,19 @@ _ACTIVATIONS: Mapping[str, str] = {
     "relu": "the ReLU",
     "leaky_relu": "the leaky ReLU",
     "identity": "none",
+    "softplus": "the softplus",
+    "elu": "the ELU",
+    "gelu": "the GELU in its tanh form",
+    "silu": "the SiLU",
+    "softmax": "the softmax of the layer",
 }
 _LOSSES: Mapping[str, str] = {
     "half_squared_error": "half the squared error, summed over outputs and samples",
     "mean_squared_error": "the squared error, averaged over outputs and samples",
+    "mean_absolute_error": "the absolute error, averaged over outputs and samples",
+    "huber": "the Huber loss, averaged over outputs and samples",
     "binary_cross_entropy": "the binary cross-entropy, averaged over outputs and samples",
+    "categorical_cross_entropy": "the cross-entropy of the outputs, averaged over samples",
     "softmax_cross_entropy": "the cross-entropy of the softmax, averaged over samples",
 }
 
@@ -360,6 +385,9 @@ class _Writer:
         bias = ", and its bias" if spec.biases else ""
         yield _say(f"A neuron adds up its inputs, each times its weight{bias}:")
         yield from map(self.definition, sums)
+        if spec.activation == "softmax":
+            yield from self.softmax([*softmax, *outputs], "a")
+            return
         if outputs:
             yield _say(f"Its output is the activation of the sum, here {_ACTIVATIONS[spec.activation]}:")
             yield from map(self.definition, outputs)
@@ -369,13 +397,15 @@ class _Writer:
         if outputs and spec.activation not in earlier:
             yield from self.activation(spec.activation)
         if softmax:
-            yield _say(
-                "The softmax makes shares {} of the outputs, which add up to 1. The largest output, "
-                "{}, is subtracted from every exponent: it cancels in the shares, but so no power can "
-                "overflow.",
-                *map(Math, "pm"),
-            )
-            yield from map(self.definition, softmax)
+            yield from self.softmax(softmax, "p")
+
+    def softmax(self, quantities: Iterable[Quantity], share: str) -> Iterator[Block]:
+        yield _say(
+            "The softmax makes shares {} of the sums, which add up to 1. The largest sum, {}, is "
+            "subtracted from every exponent: it cancels in the shares, but so no power can overflow.",
+            *map(Math, (share, "m")),
+        )
+        yield from map(self.definition, quantities)
 
     def activation(self, activation: str) -> Iterator[Block]:
         """What it is, and its derivative in terms of its result."""
@@ -385,6 +415,11 @@ class _Writer:
         yield _say("For any sum {}, the activation and its derivative are", Math("x"))
         yield _equate("a", render(applied, LATEX), render(definition, LATEX))
         yield _equate(self.partial("a", "x"), render(slope, LATEX))
+        if activation == "gelu":
+            yield _say(
+                "where {} stands for {}, about the share of the normal distribution below {}.",
+                *(Math(render(part, LATEX)) for part in (apply("normal_share", _X), _NORMAL_SHARE, _X)),
+            )
         if activation in _JUMPS:
             yield _say(_JUMPS[activation])
 
@@ -398,7 +433,7 @@ class _Writer:
                 "Its logarithms fail where an output rounds to 0 or 1. With the sigmoid put in, it is "
                 "the softplus form, which never fails and is the one in use:"
             )
-        if self.program.network.loss == "softmax_cross_entropy":
+        if self.program.network.loss in net.CLASS_LOSSES:
             yield _say("The cross-entropy between targets and shares is")
             yield _equate(self.name(losses[0].name), self.show(self.cross_entropy()))
             yield _say(
@@ -416,9 +451,10 @@ class _Writer:
         return -(target * apply("log", output)) - (1 - target) * apply("log", 1 - output)
 
     def cross_entropy(self) -> Expression:
+        share = "p{}" if self.program.network.loss == "softmax_cross_entropy" else "a_o{}"
         terms = [
             self.general_reference(net.target_name(number))
-            * apply("log", self.general_reference(f"p{number}"))
+            * apply("log", self.general_reference(share.format(number)))
             for number in range(1, self.program.network.sizes[-1] + 1)
         ]
         return -add(*terms)
@@ -446,11 +482,11 @@ class _Writer:
                 "same for all weights of the neuron; their product is called {}.",
                 Math(r"\delta"),
             )
-            if self.program.network.loss == "softmax_cross_entropy":
+            if self.program.network.loss in net.CLASS_LOSSES:
                 yield _say(
-                    "An output acts on the loss of its sample by two ways: through its power and their "
-                    "sum {}, and directly. The largest output {} counts as a constant: no share depends "
-                    "on it.",
+                    "The sum of an output neuron acts on the loss of its sample by two ways: through "
+                    "its power and the sum of all powers, {}, and directly. The largest sum {} counts "
+                    "as a constant: no share depends on it.",
                     *map(Math, "Zm"),
                 )
         else:
@@ -458,6 +494,13 @@ class _Writer:
                 "The output of a hidden neuron acts on the loss through every neuron of the next layer: "
                 "the chain rule adds up these ways. The {} of the next layer are known, and used again.",
                 Math(r"\delta"),
+            )
+        if len(self.general_quantities("delta", layer=layer)[0].chains) > 1:
+            yield _say(
+                "A softmax makes every output of the layer depend on every sum: the ways from a sum "
+                "through all outputs add up. An output changes with its own sum by {}, with that of "
+                "another neuron by {}.",
+                *map(Math, (r"a_j \cdot (1 - a_j)", r"-a_j \cdot a_k")),
             )
         gradients: dict[tuple[str, ...], list[Quantity]] = defaultdict(list)  # by the neurons they use
         for gradient in self.general_quantities("gradient", layer=layer):
@@ -476,15 +519,15 @@ class _Writer:
             yield _list("Not trained, and so without a derivative:", map(latex_name, frozen))
 
     def delta(self, delta: Quantity, neuron: str) -> Iterator[Equation]:
-        (way,) = delta.chains
-        first, *others = way
-        yield from self.loss_slope(first) if delta.layer == self.last else self.paths(first)
-        yield from map(self.factor, others)
+        slope = self.loss_slope if delta.layer == self.last else self.paths
+        for first, *others in delta.chains:
+            yield from slope(first)
+            yield from map(self.factor, others)
         formula = self.formula(delta.name)
         yield _equate(
             self.name(delta.name),
             self.partial(self.program.loss, neuron),
-            self.product(self.from_total(way)),
+            " + ".join(self.product(self.from_total(way)) for way in delta.chains),
             self.show(formula),
             self.show(self.expanded.get(Reference(delta.name), formula)),
         )
@@ -538,7 +581,7 @@ class _Writer:
         chains = ways = self.general_chains(gradient)
         start, end = chains[0]
         if len(chains) == 1:  # all factors by name, those of δ included
-            ways = ((*self.program[f"delta_{start.by}"].chains[0], end),)
+            ways = tuple((*way, end) for way in self.program[f"delta_{start.by}"].chains)
         name = self.name(gradient.name)
         products = " + ".join(self.product(self.from_total(way)) for way in ways)
         yield _say("The derivative by {}:", Math(self.name(end.by)))

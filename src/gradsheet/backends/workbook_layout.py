@@ -18,6 +18,9 @@ from gradsheet.expression import (
     ATOM,
     DIVERGENCE_LIMIT,
     EXPONENT_LIMIT,
+    GELU_CUBE,
+    GELU_SCALE,
+    HUBER_DELTA,
     LEAKY_SLOPE,
     POWER,
     PRODUCT,
@@ -58,11 +61,15 @@ MOST_ROWS = 1_048_576  # Excel's limit
 MOST_RATES = 50  # more curves cannot be told apart in one chart
 
 
+_GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}^2)"
+_CLIP = f"MAX(-{HUBER_DELTA:g},MIN({HUBER_DELTA:g},{{0}}))"
+
+
 def sheet_notation(reference: Callable[[str], str]) -> Notation:
     """The notation of a sheet's formulas; ``reference`` turns a quantity's name into a cell.
 
-    In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. Sigmoid,
-    softplus and softmax are written so that no EXP can overflow, which is an error in a sheet.
+    In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
+    activations are written so that no EXP can overflow, which is an error in a sheet.
     """
     return Notation(
         reference=reference,
@@ -84,6 +91,15 @@ def sheet_notation(reference: Callable[[str], str]) -> Notation:
             "leaky_relu": Form(f"MAX({{0}},{LEAKY_SLOPE}*{{0}})", ATOM, (POWER,)),
             "leaky_step": Form(f"IF({{0}}>0,1,{LEAKY_SLOPE})", ATOM),
             "softplus": Form("MAX({0},0)+LN(1+EXP(-ABS({0})))", SUM),
+            "elu": Form("MAX({0},0)+EXP(MIN({0},0))-1", SUM),
+            "negative_part": Form("MIN({0},0)", ATOM),
+            "silu": Form(f"{{0}}/(1+EXP(-MAX({{0}},-{EXPONENT_LIMIT})))", PRODUCT, (POWER,)),
+            "gelu": Form(f"{{0}}/(1+EXP(-MAX({_GELU},-{EXPONENT_LIMIT})))", PRODUCT, (ATOM,)),
+            "normal_share": Form(f"1/(1+EXP(-MAX({_GELU},-{EXPONENT_LIMIT})))", PRODUCT, (ATOM,)),
+            "absolute": Form("ABS({0})", ATOM),
+            "sign": Form("IF({0}>0,1,IF({0}<0,-1,0))", ATOM),
+            "huber": Form(f"{_CLIP}*({{0}}-0.5*{_CLIP})", PRODUCT, (PRODUCT,)),
+            "clip": Form(_CLIP, ATOM),
             "detached_max": Form("MAX({*})", ATOM),
             "hold": Form(f"IF({{0}}<{DIVERGENCE_LIMIT:.0E},{{1}},{{2}})", ATOM),
         },

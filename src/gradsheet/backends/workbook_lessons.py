@@ -82,11 +82,18 @@ def _controls(sheet: Sheet, plan: Plan) -> None:
     sheet.text(6, 0, "plus, for rounding", styles.label)
     sheet.text(7, 0, "all weights", styles.label)
     if _has_kinks(plan.program):
-        kink = "KINK: a ReLU is at 0, where the slope jumps; ∂E/∂w lies between the slopes to both sides"
+        what = "a ReLU" if _has_relu(plan.program) else "an error"
+        kink = (
+            f"KINK: {what} is at 0, where the slope jumps; ∂E/∂w lies between the slopes to both sides"
+        )
         sheet.text(7, 2, kink, styles.hint)
 
 
 def _has_kinks(program: Program) -> bool:
+    return _has_relu(program) or program.network.loss == "mean_absolute_error"
+
+
+def _has_relu(program: Program) -> bool:
     return any(layer.activation in KINKED for layer in program.network.layers)
 
 
@@ -282,7 +289,7 @@ def write_derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.text(row, 0, "The chain rule, weight by weight, from the last layer back", styles.heading)
     row += 2
     for gradient in sorted(program.of_role("gradient"), key=lambda q: -(q.layer or 0)):
-        chains = [_full_chain(program, chain) for chain in gradient.chains]
+        chains = [full for chain in gradient.chains for full in _full_chains(program, chain)]
         product = " · ".join(factor.label for factor in chains[0])
         more = f" + … ({len(chains)} such terms)" if len(chains) > 1 else ""
         sheet.text(
@@ -328,11 +335,10 @@ def write_derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.print_portrait()
 
 
-def _full_chain(program: Program, chain: Chain) -> Chain:
-    """The chain with its δ spelled out: ∂E/∂a_o1 · ∂a_o1/∂o1 · ∂o1/∂w5."""
+def _full_chains(program: Program, chain: Chain) -> list[Chain]:
+    """The chain with its δ spelled out: ∂E/∂a_o1 · ∂a_o1/∂o1 · ∂o1/∂w5; several behind a softmax."""
     delta, last = chain
-    (spelled_out,) = program[f"delta_{delta.by}"].chains
-    return (*spelled_out, last)
+    return [(*way, last) for way in program[f"delta_{delta.by}"].chains]
 
 
 # ---------------------------------------------------------------- Read me and Network

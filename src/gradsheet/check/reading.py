@@ -138,7 +138,7 @@ class Reading:
                 else draw(0.3, 1.3, signs=True)
                 for q in program.of_role("data")
             }
-            if program.network.loss == "softmax_cross_entropy":  # its targets are shares
+            if program.network.loss in net.CLASS_LOSSES:  # its targets are shares
                 for sample in {q.sample for q in program.of_role("data")}:
                     names = [
                         q.name

@@ -331,6 +331,9 @@ class Neuron:
         return tuple(p for p in (self.place, self.sum_place) if p is not None)
 
 
+OF_ONE_SUM = tuple(name for name in ACTIVATIONS if name != "softmax")
+"""The activations that a column shows by itself: a softmax needs the sums of its whole layer."""
+
 _Z = np.array([-2.3, -1.1, -0.4, 0.3, 0.9, 2.1])
 _DUMMY = Reference("\0", 0, 0, True, True)  # stands for a sum that was cut out of a formula
 _DUMMY_KEY = Key(None, 0, Cell("\0", 0, 0))
@@ -354,7 +357,7 @@ def labelled_cells(reader: Reader, kind: str) -> dict[int, Key]:
 
 def known_activation(values: Any) -> str | None:
     """The activation that gives these values at `_Z`."""
-    for name in ACTIVATIONS:
+    for name in OF_ONE_SUM:
         if same(values, _Z if name == "identity" else OPERATIONS[name].value(_Z)):
             return name
     return None
@@ -651,7 +654,7 @@ class _NumberFinder:
         """The activation that makes the numbers of one column those of the other."""
         if key == other:
             return None
-        for name in ACTIVATIONS:
+        for name in OF_ONE_SUM:
             if name != "identity":
                 values = OPERATIONS[name].value(self.numbers[key])
                 if self.agreement(values, self.numbers[other], 1) > self.LEAST_AGREEMENT:
