@@ -25,9 +25,15 @@ BACKENDS = [module for module in MODULES if module.startswith("gradsheet.backend
 
 CORE = {
     "gradsheet.errors": set(),
-    "gradsheet.network": {"gradsheet.errors"},
     "gradsheet.expression": {"gradsheet.errors"},
-    "gradsheet.compiler": {"gradsheet.errors", "gradsheet.network", "gradsheet.expression"},
+    "gradsheet.optimizers": {"gradsheet.errors", "gradsheet.expression"},
+    "gradsheet.network": {"gradsheet.errors", "gradsheet.optimizers"},
+    "gradsheet.compiler": {
+        "gradsheet.errors",
+        "gradsheet.network",
+        "gradsheet.expression",
+        "gradsheet.optimizers",
+    },
 }
 """What each module of the core may import of gradsheet; a backend may import the core."""
 

@@ -58,6 +58,37 @@ _steps = click.option(
 _learning_rate = click.option(
     "--learning-rate", type=float, help="Learning rate η.  [default: the network's own]"
 )
+_OPTIMIZERS = [
+    click.option("--optimizer", metavar="NAME", help="How the weights are updated: sgd, momentum, "
+                 "nesterov, adagrad, rmsprop, adam, adamw or another of docs/optimizers.md.  "
+                 "[default: the network's own]"),
+    click.option("--schedule", metavar="NAME", help="How the learning rate changes: constant, step, "
+                 "warmup or cosine.  [default: the network's own]"),
+    click.option("--set", "settings", metavar="NAME=NUMBER", multiple=True,
+                 help="A hyper-parameter, such as beta1=0.8; may be given several times."),
+]  # fmt: skip
+
+
+def _learning(command: Any) -> Any:
+    """Adds the options that `_learns` takes."""
+    for option in reversed(_OPTIMIZERS):
+        command = option(command)
+    return command
+
+
+def _learns(found: Any, optimizer: str | None, schedule: str | None, settings: tuple[str, ...]) -> Any:
+    """The network with the optimizer, schedule and hyper-parameters of the command line."""
+    numbers = {}
+    for setting in settings:
+        name, _, number = setting.partition("=")
+        try:
+            numbers[name.strip()] = float(number)
+        except ValueError:
+            example = "write it as NAME=NUMBER, such as beta1=0.8"
+            raise InputError(f"--set: {setting!r} gives no number; {example}") from None
+    return found.learning(optimizer, schedule, numbers)
+
+
 _RATES_HELP = (
     "Learning rates, such as 0.1,0.5,2 or 1e-3:1e2:50log (50 from 1e-3 to 1e2, evenly in logarithm)."
 )
@@ -109,6 +140,7 @@ def examples(show: str | None, mistakes: bool) -> None:
     help="The file to write.  [default: NETWORK.xlsx, NETWORK-exercise.xlsx or NETWORK-mistake.xlsx]",
 )
 @_learning_rate
+@_learning
 @_steps
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
 @click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
@@ -123,6 +155,9 @@ def workbook(
     network: str,
     out: Path | None,
     learning_rate: float | None,
+    optimizer: str | None,
+    schedule: str | None,
+    settings: tuple[str, ...],
     steps: int,
     learning_rates: str | None,
     force: bool,
@@ -140,7 +175,7 @@ def workbook(
     from gradsheet.examples import find
     from gradsheet.sweep import parse_learning_rates
 
-    found = find(network)
+    found = _learns(find(network), optimizer, schedule, settings)
     exercise = exercise or blank is not None
     if exercise and mistake is not None:
         raise InputError("--mistake: an exercise holds no mistake; leave out one of the two flags")
@@ -169,12 +204,21 @@ def workbook(
 @click.option("--out", type=click.Path(path_type=Path), default=Path("derivation.md"), show_default=True,
               help="The file to write: .md, .tex or .html.")  # fmt: skip
 @_learning_rate
-def derive(network: str, out: Path, learning_rate: float | None) -> None:
+@_learning
+def derive(
+    network: str,
+    out: Path,
+    learning_rate: float | None,
+    optimizer: str | None,
+    schedule: str | None,
+    settings: tuple[str, ...],
+) -> None:
     """Write out the derivation: every ∂E/∂w by the chain rule, with the numbers of the first step."""
     from gradsheet import generate
     from gradsheet.examples import find
 
-    generate.write_derivation(find(network), out, learning_rate=learning_rate)
+    found = _learns(find(network), optimizer, schedule, settings)
+    generate.write_derivation(found, out, learning_rate=learning_rate)
     click.echo(f"wrote {out}")
 
 
@@ -203,6 +247,7 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 @main.command()
 @_network
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
+@_learning
 @_steps
 @click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, metavar="K",
               help="Train from K random draws of the weights; 0: from the given weights.")  # fmt: skip
@@ -211,7 +256,15 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 @click.option("--plot", type=click.Path(path_type=Path),
               help="A picture to draw as well: .png, .svg or .pdf.")  # fmt: skip
 def sweep(
-    network: str, learning_rates: str | None, steps: int, seeds: int, out: Path, plot: Path | None
+    network: str,
+    learning_rates: str | None,
+    optimizer: str | None,
+    schedule: str | None,
+    settings: tuple[str, ...],
+    steps: int,
+    seeds: int,
+    out: Path,
+    plot: Path | None,
 ) -> None:
     """Train with many learning rates at once: a table of losses, and a picture.
 
@@ -222,7 +275,7 @@ def sweep(
     from gradsheet.examples import find
     from gradsheet.files import check_target
 
-    found = find(network)
+    found = _learns(find(network), optimizer, schedule, settings)
     given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
     check_target(out)  # what cannot be written is told before the work, not after it
     if plot is not None:

@@ -16,13 +16,16 @@ from typing import Literal
 from gradsheet import network as net
 from gradsheet.expression import (
     ONE,
+    ZERO,
     Application,
     Constant,
     Expression,
+    Previous,
     Reference,
     add,
     apply,
     divide,
+    filled,
     label,
     multiply,
     partial_derivatives,
@@ -32,8 +35,11 @@ from gradsheet.expression import (
     substitute,
 )
 from gradsheet.network import Network
+from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, RATE, SCHEDULES, G, W
 
-Role = Literal["data", "parameter", "forward", "loss", "delta", "gradient"]
+Role = Literal["rate", "data", "parameter", "forward", "loss", "delta", "gradient", "state"]
+OPTIMIZER_ROLES: tuple[Role, ...] = ("rate", "state")
+"""What belongs to the optimizer, not to the network: the learning rate of an iteration, the states."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,9 @@ class Quantity:
 
     ``layer`` counts from 0 and is None for data and loss. ``sample`` counts from 1 and is None for what
     belongs to the whole batch, or where there is only one sample. A δ or a gradient also tells how the
-    chain rule gave its formula: the sum, over ``chains``, of the product of their factors.
+    chain rule gave its formula: the sum, over ``chains``, of the product of their factors. A state of an
+    optimizer has another formula in the ``first`` iteration, and a ``rule`` as it is taught, without the
+    guard that is in the two others where a run can diverge.
     """
 
     name: str
@@ -68,6 +76,8 @@ class Quantity:
     layer: int | None = None
     sample: int | None = None
     chains: tuple[Chain, ...] = ()
+    first: Expression | None = None
+    rule: Expression | None = None
 
     @property
     def label(self) -> str:
@@ -92,14 +102,15 @@ class Update:
 class Program:
     """A network compiled: inputs, formulas and updates of one training iteration.
 
-    ``learning_rate`` is the name of the one hyper-parameter; it is not among the quantities, because
-    it has one cell for all iterations.
+    ``hyperparameters`` holds those in use by name, the learning rate first; they are not among the
+    quantities, because each has one cell for all iterations. The number of the iteration, from 1, goes
+    by the name ``iteration``.
     """
 
     network: Network
     quantities: tuple[Quantity, ...]
     updates: tuple[Update, ...]
-    learning_rate: str = "learning_rate"
+    hyperparameters: Mapping[str, float]
     loss: str = "E_total"
 
     def __getitem__(self, name: str) -> Quantity:
@@ -145,15 +156,50 @@ def compile_network(network: Network) -> Program:
         forward.add_layer(layer)
     forward.add_loss()
     forward.add_gradients()
-    updates = tuple(_gradient_descent(network, name) for name in forward.trained)
-    return Program(network, tuple(forward.quantities.values()), updates)
+    scheduled = network.schedule != "constant"
+    rate = Reference("rate" if scheduled else LEARNING_RATE)
+    settings = network.settings_in_use
+    left_out: dict[Expression, Expression] = {
+        Reference(name): ZERO for name in network.settings if name not in settings
+    }
+    quantities = list(forward.quantities.values())
+    if scheduled:
+        formula = filled(SCHEDULES[network.schedule].rate, left_out)
+        quantities.insert(0, Quantity("rate", "rate", formula))
+    optimizer = OPTIMIZERS[network.optimizer]
+    updates = []
+    for parameter in forward.trained:
+        weight, gradient = Reference(parameter), Reference(gradient_name(parameter))
+        decay = Reference("weight_decay")
+        decayed = gradient + decay * weight if decay.name in settings else gradient
+        known = {**left_out, W: weight, G: gradient if optimizer.decoupled else decayed, RATE: rate}
+        for letter in optimizer.states:
+            known[Reference(letter)] = Reference(f"{letter}_{parameter}")
+            known[Previous(letter)] = Previous(f"{letter}_{parameter}")
+        for letter, state in optimizer.states.items():
+            name = f"{letter}_{parameter}"
+            before: dict[Expression, Expression] = {Previous(each): ZERO for each in optimizer.states}
+            rule = filled(state.rule, known)
+            first = filled(state.first or state.rule, {**known, **before})
+            quantities.append(
+                Quantity(
+                    name,
+                    "state",
+                    _held(network, rule, Previous(name)),
+                    layer=forward.quantities[parameter].layer,
+                    first=_held(network, first, ZERO),
+                    rule=rule,
+                )
+            )
+        update = filled(optimizer.update, known)
+        updates.append(Update(parameter, update, _held(network, update, weight)))
+    hyperparameters = {LEARNING_RATE: network.learning_rate, **settings}
+    return Program(network, tuple(quantities), tuple(updates), hyperparameters)
 
 
-def _gradient_descent(network: Network, parameter: str) -> Update:
-    weight = Reference(parameter)
-    rule = weight - Reference("learning_rate") * Reference(gradient_name(parameter))
-    guarded = apply("hold", Reference("E_total"), rule, weight) if _can_diverge(network) else rule
-    return Update(parameter, rule, guarded)
+def _held(network: Network, new: Expression, old: Expression) -> Expression:
+    """The new value, or the old one where the run has diverged, so that no cell overflows."""
+    return apply("hold", Reference("E_total"), new, old) if _can_diverge(network) else new
 
 
 def _can_diverge(network: Network) -> bool:

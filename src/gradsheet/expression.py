@@ -1,6 +1,7 @@
 """Scalar expressions: a small tree, and for every operation its value and its derivative side by side.
 
-An expression is a `Constant`, a `Reference` to a named quantity, or an `Application` of an operation.
+An expression is a `Constant`, a `Reference` to a named quantity, its `Previous` value, or an
+`Application` of an operation.
 Order and grouping of terms stay as they were written, because a reader will meet them in a sheet and
 in a derivation. Building is done with the ordinary operators and the functions of this module; only
 what a teacher would leave out on paper (a term 0, a factor 1, a double minus) is left out here.
@@ -36,7 +37,7 @@ DIVERGENCE_LIMIT = 1e15
 
 
 class Expression:
-    """Base of the three kinds of node. Immutable, compared by structure."""
+    """Base of the four kinds of node. Immutable, compared by structure."""
 
     __slots__ = ()
 
@@ -85,6 +86,19 @@ class Reference(Expression):
 
     name: str
     __str__ = Expression.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Previous(Expression):
+    """The value of a named quantity in the iteration before, such as a state of an optimizer."""
+
+    name: str
+    __str__ = Expression.__str__
+
+    @property
+    def key(self) -> str:
+        """What it goes by among the values of an iteration."""
+        return f"previous {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +234,27 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "elu": Operation(  # x where it is positive, else eˣ − 1
         value=lambda a: np.maximum(a, 0.0) + np.expm1(np.minimum(a, 0.0)),
-        derivative=lambda x, y: (apply("exp", apply("negative_part", x[0])),),
+        derivative=lambda x, y: (apply("exp", apply("minimum", ZERO, x[0])),),
     ),
-    "negative_part": Operation(
-        value=lambda a: np.minimum(a, 0.0),
-        derivative=lambda x, y: (1 - apply("step", x[0]),),
+    "minimum": Operation(
+        value=np.minimum,
+        derivative=lambda x, y: (apply("step", x[1] - x[0]), 1 - apply("step", x[1] - x[0])),
+    ),
+    "sqrt": Operation(
+        value=np.sqrt,
+        derivative=lambda x, y: (1 / (2 * y),),
+    ),
+    "power": Operation(
+        value=np.power,
+        derivative=lambda x, y: (x[1] * apply("power", x[0], x[1] - 1), y * apply("log", x[0])),
+    ),
+    "floor": Operation(
+        value=np.floor,
+        derivative=lambda x, y: (ZERO,),
+    ),
+    "cos": Operation(
+        value=np.cos,
+        derivative=lambda x, y: (apply("cos", x[0] + np.pi / 2),),
     ),
     "silu": Operation(  # x·σ(x)
         value=lambda a: a * _sigmoid(a),
@@ -432,6 +462,26 @@ def substitute(expression: Expression, known: Mapping[Expression, Expression]) -
     return expression
 
 
+_BUILDERS: Mapping[str, Callable[..., Expression]] = {
+    "add": add,
+    "subtract": subtract,
+    "multiply": multiply,
+    "divide": divide,
+    "negate": negate,
+}
+
+
+def filled(expression: Expression, known: Mapping[Expression, Expression]) -> Expression:
+    """As `substitute`, and what becomes superfluous (a term 0, a factor 1) is left out."""
+    if expression in known:
+        return known[expression]
+    if isinstance(expression, Application):
+        arguments = (filled(argument, known) for argument in expression.arguments)
+        build = _BUILDERS.get(expression.operation)
+        return build(*arguments) if build else apply(expression.operation, *arguments)
+    return expression
+
+
 def differentiate(expression: Expression, name: str, result: Expression | None = None) -> Expression:
     """The partial derivative of ``expression`` with respect to the quantity ``name``.
 
@@ -466,6 +516,8 @@ def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
             return np.float64(value)
         case Reference(name):
             return values[name]
+        case Previous():
+            return values[expression.key]
         case Application(operation, arguments):
             return OPERATIONS[operation].value(*(evaluate(argument, values) for argument in arguments))
     raise TypeError(f"not an expression: {expression!r}")
@@ -492,9 +544,13 @@ class Form(NamedTuple):
 
 
 class Notation(NamedTuple):
-    """All that a printing backend has to say: names, numbers, brackets, and a form per operation."""
+    """All that a printing backend has to say: names, numbers, brackets, and a form per operation.
+
+    ``previous`` is the name of a quantity in the iteration before.
+    """
 
     reference: Callable[[str], str]
+    previous: Callable[[str], str]
     constant: Callable[[float], str]
     brackets: str
     forms: Mapping[str, Form]
@@ -511,6 +567,8 @@ def _render(expression: Expression, notation: Notation) -> tuple[str, int]:
             return notation.constant(value), ATOM if value >= 0 else SUM
         case Reference(name):
             return notation.reference(name), ATOM
+        case Previous(name):
+            return notation.previous(name), ATOM
         case Application(operation, arguments):
             form = notation.forms[operation]
             operands = []
@@ -524,11 +582,26 @@ def _render(expression: Expression, notation: Notation) -> tuple[str, int]:
     raise TypeError(f"not an expression: {expression!r}")
 
 
+SYMBOLS: Mapping[str, str] = {
+    "learning_rate": "η",
+    "rate": "η_t",
+    "iteration": "t",
+    "momentum": "μ",
+    "dampening": "τ",
+    "weight_decay": "λ",
+    "alpha": "α",
+    "beta1": "β1",
+    "beta2": "β2",
+    "epsilon": "ε",
+}
+"""The letters of the rules of optimizers; any other hyper-parameter goes by its name."""
+
+
 @cache
 def label(name: str) -> str:
     """A name as a sheet prints it: ``dE_dw5`` → ``∂E/∂w5``, ``delta_h1`` → ``δ_h1``."""
-    if name == "learning_rate":
-        return "η"
+    if name in SYMBOLS:
+        return SYMBOLS[name]
     if name.startswith("dE_d"):
         return "∂E/∂" + name.removeprefix("dE_d")
     return name.replace("delta_", "δ_")
@@ -541,6 +614,7 @@ def format_number(value: float) -> str:
 
 TEXT = Notation(
     reference=label,
+    previous=lambda name: f"({label(name)} above)",
     constant=lambda value: "½" if value == 0.5 else format_number(value),
     brackets="({})",
     forms={
@@ -560,7 +634,11 @@ TEXT = Notation(
         "leaky_step": Form(f"(1 if {{0}} > 0 else {LEAKY_SLOPE})", ATOM),
         "softplus": Form("ln(1 + exp({0}))", ATOM),
         "elu": Form("elu({0})", ATOM),
-        "negative_part": Form("min(0, {0})", ATOM),
+        "minimum": Form("min({*})", ATOM),
+        "sqrt": Form("√({0})", ATOM),
+        "power": Form("{0}^{1}", POWER, (ATOM,)),
+        "floor": Form("floor({0})", ATOM),
+        "cos": Form("cos({0})", ATOM),
         "silu": Form("silu({0})", ATOM),
         "gelu": Form("gelu({0})", ATOM),
         "normal_share": Form("Φ({0})", ATOM),

@@ -27,6 +27,7 @@ from gradsheet.expression import (
     subtract,
 )
 from gradsheet.network import KINKED
+from gradsheet.optimizers import LEARNING_RATE
 
 Plant = Callable[[Plan], Rewrite | None]
 """Makes the rewrite that plants a mistake; None where the network has no place for it."""
@@ -102,7 +103,7 @@ def _wrong(edit: Callable[[Program], Iterable[Quantity | Update]]) -> Plant:
             updates=tuple(updates.get(u.parameter, u) for u in program.updates),
         )
         table = plan.backprop
-        templates = formula_templates(replace(plan, program=wrong), table, program.learning_rate)
+        templates = formula_templates(replace(plan, program=wrong), table, LEARNING_RATE)
 
         def rewrite(name: str, step: int, formula: str, value: float) -> str:
             first, following = templates[name]
@@ -233,7 +234,7 @@ def _other_gradient(program: Program) -> Iterable[Update]:
 def _wrong_sign(program: Program) -> Iterable[Update]:
     for update in program.updates:
         name = update.parameter
-        step = Reference(program.learning_rate) * Reference(gradient_name(name))
+        step = Reference(LEARNING_RATE) * Reference(gradient_name(name))
         yield _with_rule(update, Reference(name) + step)
 
 
@@ -268,12 +269,10 @@ def _updated_too_early(plan: Plan) -> Rewrite | None:
 
 
 def _sliding_learning_rate(plan: Plan) -> Rewrite:
-    rate = plan.program.learning_rate
-
     def rewrite(name: str, step: int, formula: str, value: float) -> str:
         if name in plan.program.trained and step > 0:
             above = cell(plan.backprop.first_row + step - 1, plan.beside_column)
-            formula = _pointed(formula, rate, above)
+            formula = _pointed(formula, LEARNING_RATE, above)
         return formula
 
     return rewrite

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gradsheet.errors import InputError, NetworkError
+from gradsheet.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameter
 
 ACTIVATIONS = (
     "sigmoid",
@@ -106,10 +107,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """A small dense network with its samples, its loss and its learning rate.
+    """A small dense network with its samples, its loss and how it learns.
 
     ``inputs`` is (samples × inputs), ``targets`` (samples × outputs); for the losses of classes a row of
     targets is a distribution over them. The gradient is that of the whole batch.
+    ``optimizer`` and ``schedule`` are names of `gradsheet.optimizers`; ``hyperparameters`` holds those
+    of theirs that are not at their default, given as a mapping or as pairs.
     ``seed`` names the seed from which missing weights were drawn, or is None when all were given.
 
     Raises `NetworkError` when anything does not fit.
@@ -121,6 +124,9 @@ class Network:
     inputs: Matrix
     targets: Matrix
     learning_rate: float = 0.5
+    optimizer: str = "sgd"
+    schedule: str = "constant"
+    hyperparameters: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
     description: str = ""
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
@@ -136,6 +142,7 @@ class Network:
         for key in ("inputs", "targets"):
             object.__setattr__(self, key, _matrix(getattr(self, key), key))
         object.__setattr__(self, "learning_rate", _number(self.learning_rate, "learning_rate"))
+        object.__setattr__(self, "hyperparameters", _hyperparameters(self))
         _check(self)
 
     @property
@@ -157,7 +164,57 @@ class Network:
         """One line of words: architecture, activations, loss, samples."""
         activations = ", ".join(layer.activation.replace("_", " ") for layer in self.layers)
         samples = "one sample" if self.samples == 1 else f"{self.samples} samples, full batch"
-        return f"{self.architecture}, {activations}; {self.loss.replace('_', ' ')}; {samples}"
+        words = f"{self.architecture}, {activations}; {self.loss.replace('_', ' ')}; {samples}"
+        if self.optimizer != "sgd":
+            words += f"; {OPTIMIZERS[self.optimizer].words}"
+        if self.schedule != "constant":
+            words += f"; learning rate {SCHEDULES[self.schedule].words}"
+        return words
+
+    @property
+    def settings(self) -> Mapping[str, float]:
+        """All hyper-parameters of optimizer and schedule by name, but the learning rate."""
+        defaults = {name: each.default for name, each in self.known_settings.items()}
+        return defaults | dict(self.hyperparameters)
+
+    @property
+    def settings_in_use(self) -> Mapping[str, float]:
+        """The settings without optional ones of 0, which leave no trace in the rules."""
+        known = self.known_settings
+        return {name: v for name, v in self.settings.items() if v or not known[name].optional}
+
+    @property
+    def known_settings(self) -> Mapping[str, Hyperparameter]:
+        """What the hyper-parameters of optimizer and schedule are."""
+        optimizer, schedule = OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
+        return {**optimizer.hyperparameters, **schedule.hyperparameters}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it learns by plain gradient descent with a constant learning rate."""
+        known = (self.optimizer, self.schedule) == ("sgd", "constant")
+        return known and not self.settings_in_use
+
+    def learning(
+        self,
+        optimizer: str | None = None,
+        schedule: str | None = None,
+        settings: Mapping[str, float] | None = None,
+    ) -> Network:
+        """The same network with another optimizer, schedule or hyper-parameters.
+
+        Those given before are kept where the new optimizer and schedule know them.
+
+        Raises `NetworkError` for what is not known or out of range.
+        """
+        chosen = replace(
+            self,
+            optimizer=self.optimizer if optimizer is None else _choice(optimizer, "optimizer"),
+            schedule=self.schedule if schedule is None else _choice(schedule, "schedule"),
+            hyperparameters=(),
+        )
+        kept = {k: v for k, v in dict(self.hyperparameters).items() if k in chosen.known_settings}
+        return replace(chosen, hyperparameters=kept | dict(settings or {}))
 
     def redrawn(self, seed: int) -> Network:
         """The same network with all weights and trained biases drawn anew from ``seed``."""
@@ -231,6 +288,43 @@ def bias_names(network: Network) -> list[list[str]]:
 
 
 # ---------------------------------------------------------------- checks
+
+
+def _hyperparameters(network: Network) -> tuple[tuple[str, float], ...]:
+    """The given hyper-parameters, checked and in order; without those at their default."""
+    for key, value, table in (
+        ("optimizer", network.optimizer, tuple(OPTIMIZERS)),
+        ("schedule", network.schedule, tuple(SCHEDULES)),
+    ):
+        if value not in table:
+            raise NetworkError(f"{key}: {_shown(value)} is not known; use one of {', '.join(table)}")
+    known = network.known_settings
+    try:
+        given = dict(network.hyperparameters)
+    except (TypeError, ValueError):
+        raise NetworkError(
+            f"hyperparameters: {_shown(network.hyperparameters)} is not a table of names and numbers, "
+            "such as momentum = 0.9"
+        ) from None
+    for name in given:
+        if name not in known:
+            users = [key for key, each in OPTIMIZERS.items() if name in each.hyperparameters]
+            users += [key for key, each in SCHEDULES.items() if name in each.hyperparameters]
+            whose = f"it belongs to {', '.join(users)}" if users else "no optimizer or schedule has it"
+            raise NetworkError(
+                f"hyperparameters: {_shown(name)} is not one of {network.optimizer} with a "
+                f"{network.schedule} learning rate; {whose}; known are {', '.join(known) or 'none'}"
+            )
+        given[name] = _number(given[name], f"hyperparameters: {name}")
+        setting = known[name]
+        whole = "a whole number" if setting.whole else "a number"
+        fits = setting.least <= given[name] <= setting.most
+        if not fits or (setting.whole and given[name] != int(given[name])):
+            raise NetworkError(
+                f"hyperparameters: {name} is {given[name]:g}, but must be {whole} from "
+                f"{setting.least:g} to {setting.most:g}"
+            )
+    return tuple((n, given[n]) for n in known if n in given and given[n] != known[n].default)
 
 
 def _check(network: Network) -> None:
@@ -315,7 +409,7 @@ def _check_names(network: Network) -> None:
         ("output_names", network.output_names, network.layers[-1].neurons),
     )
     reserved = re.compile(
-        r"η|learning_rate|iteration|E_total"
+        r"η|η_t|t|rate|learning_rate|iteration|E_total|[a-z]_[wb]\d+"
         r"|(dE_d|∂E/∂|delta_|δ_)?([aemZ]_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
     )
     for key, names, wanted in counts:
@@ -431,6 +525,9 @@ _NETWORK_KEYS = [
     "description",
     "loss",
     "learning_rate",
+    "optimizer",
+    "schedule",
+    "hyperparameters",
     "seed",
     "inputs",
     "targets",
@@ -496,6 +593,9 @@ def parse(text: str) -> Network:
         inputs=inputs,
         targets=_targets(table["targets"], loss, fan_in),
         learning_rate=table.get("learning_rate", 0.5),
+        optimizer=_choice(table.get("optimizer", "sgd"), "optimizer"),
+        schedule=_choice(table.get("schedule", "constant"), "schedule"),
+        hyperparameters=table.get("hyperparameters", ()),
         input_names=table.get("input_names", ()),
         output_names=table.get("output_names", ()),
         seed=seed,
@@ -587,6 +687,13 @@ def to_toml(network: Network) -> str:
         f"loss = {_text(network.loss)}",
         f"learning_rate = {network.learning_rate!r}",
     ]
+    if not network.is_plain:
+        lines += [
+            f"# one of: {', '.join(OPTIMIZERS)}",
+            f"optimizer = {_text(network.optimizer)}",
+            f"# one of: {', '.join(SCHEDULES)}",
+            f"schedule = {_text(network.schedule)}",
+        ]
     if network.seed is not None:
         lines += ["# weights that are not given are drawn from this seed", f"seed = {network.seed}"]
     for key, names in (("input_names", network.input_names), ("output_names", network.output_names)):
@@ -594,6 +701,10 @@ def to_toml(network: Network) -> str:
             lines.append(f"{key} = [{', '.join(map(_text, names))}]")
     lines += ["", "# one row per sample", *_rows("inputs", network.inputs)]
     lines += _rows("targets", network.targets)
+    if not network.is_plain and network.settings:
+        lines += ["", "[hyperparameters]"]
+        for name, value in network.settings.items():
+            lines.append(f"{name} = {value!r}  # {network.known_settings[name].meaning}")
     for layer in network.layers:
         lines += [
             "",

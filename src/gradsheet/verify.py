@@ -36,11 +36,11 @@ from gradsheet.backends.workbook_layout import (
     Table,
     cell,
 )
-from gradsheet.compiler import compile_network, gradient_name
+from gradsheet.compiler import Role, compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
-from gradsheet.network import KINKED, activation_name, of_sample, parse, target_name
+from gradsheet.network import KINKED, Network, activation_name, of_sample, parse, target_name
 
 if TYPE_CHECKING:
     from gradsheet.mnist.workbook_verify import CnnVerdict
@@ -61,7 +61,9 @@ Item = tuple[str, int, int, Array, Array, Array]
 """A quantity; row and column of its first cell; then row by row what was found, what was expected, and
 the floor."""
 
-GROUPS = ("data", "parameter", "forward", "loss", "gradient", "delta")
+GROUPS: tuple[Role, ...] = (
+    "rate", "data", "parameter", "forward", "loss", "gradient", "delta", "state",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,9 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
         sheets = ENGINES[engine].recalculate(path)
         _check_headers(path, plan, sheets)
         _check_inputs(path, plan, sheets)
-        runs.append(_judge(plan, sheets, engine, False, autograd.step))
+        runs.append(_judge(plan, sheets, engine, False, autograd))
         changed = ENGINES[engine].recalculate(path, _changes(plan, sheets))
-        runs.append(_judge(plan, changed, engine, True, autograd.step))
+        runs.append(_judge(plan, changed, engine, True, autograd))
     return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
 
 
@@ -231,6 +233,7 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
                 f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
                 f"needs {wanted}; type one"
             )
+    _network_of(path, plan, sheets)
     iteration = _number(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
     if not plan.table_alone and iteration not in range(1, plan.steps + 1):
         raise WorkbookError(
@@ -239,12 +242,35 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
         )
 
 
+def _network_of(path: Path | str, plan: Plan, sheets: Sheets) -> Network:
+    """The network with the hyper-parameters that stand in the cells of the sheet Backprop."""
+    settings = {}
+    for name in plan.program.network.settings_in_use:
+        row, column = plan.setting_cell(name)
+        value = sheets[BACKPROP].get((row, column))
+        if not math.isfinite(_number(value)):
+            raise WorkbookError(
+                f"{path}: {BACKPROP}!{cell(row, column)} holds {value!r}, but it is an input cell and "
+                "needs a number; type one"
+            )
+        settings[name] = _number(value)
+    try:
+        return plan.program.network.learning(settings=settings)
+    except NetworkError as error:
+        raise WorkbookError(f"{path}: the input cells of {BACKPROP} cannot be used: {error}") from None
+
+
 def _changes(plan: Plan, sheets: Sheets) -> Changes:
     """Another number for every input cell of the user."""
     table = plan.backprop
     changes = {}
     for position, (sheet, row, column) in enumerate(_rate_cells(plan)):
         changes[sheet, row, column] = _number(sheets[sheet].get((row, column))) * _factor(position)
+    for name, setting in plan.program.network.known_settings.items():
+        if name in plan.program.hyperparameters:
+            number = _number(sheets[BACKPROP].get(plan.setting_cell(name)))
+            other = number + 1 if setting.whole else 0.9 * number or 0.01
+            changes[BACKPROP, *plan.setting_cell(name)] = min(max(other, setting.least), setting.most)
     for position, quantity in enumerate(plan.program.of_role("data", "parameter")):
         place = (table.first_row, table.columns[quantity.name])
         number = _number(sheets[BACKPROP].get(place))
@@ -341,10 +367,11 @@ class _Judge:
 def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) -> Run:
     judge = _Judge(sheets)
     rate = _number(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
-    truth = _judge_table(judge, plan, plan.backprop, rate, oracle)
+    network = _network_of(f"recalculated by {engine}", plan, sheets)
+    truth = _judge_table(judge, plan, plan.backprop, network, rate, oracle)
     for number, table in enumerate(plan.workings):
         own = _number(sheets[LEARNING_RATES].get((plan.RATES_ROW, 1 + number)))
-        losses = _judge_table(judge, plan, table, own, oracle)[plan.program.loss]
+        losses = _judge_table(judge, plan, table, network, own, oracle)[plan.program.loss]
         _judge_losses(judge, plan, number, own, losses)
     judge.groups = _merged(judge.groups)
     _judge_summary(judge, plan, truth[plan.program.loss])
@@ -358,7 +385,7 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
 
 
 def _judge_table(
-    judge: _Judge, plan: Plan, table: Table, rate: float, oracle: Any
+    judge: _Judge, plan: Plan, table: Table, network: Network, rate: float, oracle: Any
 ) -> Mapping[str, Array]:
     """Judge one table of iterations; return what PyTorch says of it, by quantity."""
     program = plan.program
@@ -370,21 +397,39 @@ def _judge_table(
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
         if quantity.name in found:  # its first row is Backprop's, whatever table this is
             inputs[quantity.name] = np.concatenate([[first], inputs[quantity.name][1:]])
-    step = oracle(program.network, inputs, rate)
+    # The optimizer is judged on the states and gradients that stand in the sheet: of a gradient that is
+    # 0 but for rounding, some make a step that is not.
+    states = program.of_role("state")
+    before = {q.name: np.concatenate([[0.0], found[q.name][:-1]]) for q in states}
+    rates = oracle.learning_rates(network, rate, table.steps)
+    step = oracle.step(
+        network,
+        inputs,
+        rates,
+        gradients={q.name: found[q.name] for q in program.of_role("gradient")},
+        before=before,
+        iterations=np.arange(1, table.steps + 1),
+    )
     held = program.can_diverge & ~(step.values[program.loss] < DIVERGENCE_LIMIT)
-    expected = dict(step.values)
+    expected = dict(step.values) | {q.name: rates for q in program.of_role("rate")}
     floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
     for name, column in inputs.items():
         following = np.where(held, column, step.updated[name]) if name in step.updated else column
         expected[name] = np.concatenate([column[:1], following[:-1]])
-    no_slope = _has_no_slope(plan, found, expected, floor)
-    after = np.concatenate([[False], no_slope[:-1]])  # where weights are what such a row made of them
-    excused = {"delta": no_slope, "gradient": no_slope, "parameter": after}
+    limits = {q.name: floor for q in program.quantities}
+    for state in states:
+        expected[state.name] = np.where(held, before[state.name], step.states[state.name])
+        # a state may be far smaller than what it is computed from, but for the state before
+        limits[state.name] = ROUNDING_FLOOR * np.abs(before[state.name])
+    no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
+    limits |= {q.name: no_slope for q in program.of_role("delta", "gradient")}
+    limits |= {q.name: np.full(table.steps, ROUNDING_FLOOR * rate) for q in program.of_role("rate")}
     for group in GROUPS:
-        names = [q.name for q in program.of_role(group) if q.name in table.columns]  # type: ignore[arg-type]
-        limit = np.where(excused[group], np.inf, floor) if group in excused else floor
+        names = [q.name for q in program.of_role(group) if q.name in table.columns]
+        if not names:
+            continue
         items = (
-            (name, table.first_row, table.columns[name], found[name], expected[name], limit)
+            (name, table.first_row, table.columns[name], found[name], expected[name], limits[name])
             for name in names
         )
         judge.compare(table.sheet, _GROUP_NAMES[group], items)
@@ -430,7 +475,9 @@ def _floor(columns: Sequence[Array]) -> Array:
     return np.asarray(ROUNDING_FLOOR * np.minimum(largest, 1e100) ** 2)
 
 
-_GROUP_NAMES = {
+_GROUP_NAMES: Mapping[Role, str] = {
+    "rate": "learning rate",
+    "state": "optimizer",
     "data": "data",
     "parameter": "updated weights",
     "forward": "forward pass",
@@ -499,9 +546,10 @@ def _judge_best_rate(judge: _Judge, plan: Plan) -> None:
 def _judge_summary(judge: _Judge, plan: Plan, losses: Array) -> None:
     """The first and the last loss above the table of Backprop."""
     cells = judge.sheets[BACKPROP]
-    found = np.array([_number(cells.get((row, 1))) for row in (3, 4)])
+    row = plan.summary_row
+    found = np.array([_number(cells.get((k, 1))) for k in (row, row + 1)])
     floor = np.full(2, ROUNDING_FLOOR)
-    items = [("E_total", 3, 1, found, losses[[0, -1]], floor)]
+    items = [("E_total", row, 1, found, losses[[0, -1]], floor)]
     judge.compare(BACKPROP, "summary", items)
 
 
@@ -517,7 +565,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
     }
     for number, name in enumerate(program.trained):
         inputs[name][2 * number : 2 * number + 2] += (epsilon, -epsilon)
-    values = oracle(program.network, inputs, 1.0).values
+    values = oracle.step(program.network, inputs, 1.0).values
     losses = values[program.loss].reshape(count, 2)
     gradients: list[Item] = []
     slopes: list[Item] = []

@@ -11,21 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from gradsheet.compiler import Program, gradient_name
-from gradsheet.expression import Array, evaluate
+from gradsheet.compiler import OPTIMIZER_ROLES, Program, gradient_name
+from gradsheet.expression import Array, Previous, evaluate
+from gradsheet.optimizers import LEARNING_RATE
 
 Values = Mapping[str, Any]
 
 
 def evaluate_all(program: Program, inputs: Values) -> dict[str, Any]:
-    """Every quantity of one iteration: the inputs, then the formulas in the program's order.
+    """What the network comes to: the inputs, then the formulas up to the gradients, in their order.
 
     ``inputs`` holds data and parameters by name, floats or arrays of shape (batch).
     """
     values = dict(inputs)
     with np.errstate(over="ignore", invalid="ignore"):
         for quantity in program.quantities:
-            if quantity.expression is not None:
+            if quantity.expression is not None and quantity.role not in OPTIMIZER_ROLES:
                 values[quantity.name] = evaluate(quantity.expression, values)
     return values
 
@@ -43,15 +44,25 @@ def iterations(
     and parameters by name; ``learning_rate`` and ``inputs`` broadcast to the batch.
     """
     rate = np.asarray(learning_rate, dtype=np.float64)
+    settings = {**program.hyperparameters, LEARNING_RATE: rate}
     initial = {**program.initial, **(inputs or {})}
     current: dict[str, Any] = {n: np.asarray(v, dtype=np.float64) for n, v in initial.items()}
-    for _ in range(steps):
+    remembered = program.of_role(*OPTIMIZER_ROLES)
+    previous: dict[str, Any] = {}
+    for iteration in range(1, steps + 1):
         values = evaluate_all(program, current)
+        known = {**values, **settings, **previous, "iteration": np.float64(iteration)}
+        with np.errstate(over="ignore", invalid="ignore"):
+            for quantity in remembered:
+                first = quantity.first if iteration == 1 else None
+                expression = first or quantity.expression
+                assert expression is not None
+                known[quantity.name] = values[quantity.name] = evaluate(expression, known)
         yield values
         with np.errstate(over="ignore", invalid="ignore"):
-            rated = {**values, program.learning_rate: rate}
             for update in program.updates:
-                current[update.parameter] = evaluate(update.guarded, rated)
+                current[update.parameter] = evaluate(update.guarded, known)
+        previous = {Previous(q.name).key: known[q.name] for q in remembered}
 
 
 def train(

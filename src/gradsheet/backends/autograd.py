@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -62,20 +63,32 @@ class Step:
     """One iteration of many independent rows; every array has the shape (rows,).
 
     ``values`` holds every quantity of the forward pass, the loss, the δ and the gradients, by the name
-    it has in a `Program`. ``updated`` holds every trained parameter after one step of
-    ``torch.optim.SGD``. That is the plain rule: where a Program holds the weights of a run that has
-    diverged, the caller has to expect the old weights instead.
+    it has in a `Program`. ``updated`` holds every trained parameter after one step of the optimizer of
+    ``torch.optim``, ``states`` what that remembers then. That is the plain rule: where a Program holds
+    the weights of a run that has diverged, the caller has to expect the old weights and states instead.
     """
 
     values: Mapping[str, Array]
     updated: Mapping[str, Array]
+    states: Mapping[str, Array]
 
 
-def step(network: Network, inputs: Mapping[str, Array], learning_rate: float) -> Step:
+def step(
+    network: Network,
+    inputs: Mapping[str, Array],
+    learning_rate: float | Array,
+    *,
+    gradients: Mapping[str, Array] | None = None,
+    before: Mapping[str, Array] | None = None,
+    iterations: Array | None = None,
+) -> Step:
     """Run one iteration in float64: forwards, backwards and through the optimizer.
 
     ``inputs`` holds every data and parameter quantity by name, each of shape (rows,). Every row is an
     iteration of its own, with its own weights and data; a row that is not finite spoils no other one.
+    ``learning_rate`` and ``iterations`` (all 1 by default) are those of the rows. ``before`` holds the
+    states of the optimizer after the iteration before, by name; the first iteration has none.
+    ``gradients`` replaces those of autograd in the optimizer.
     """
     values: dict[str, Array] = {}
     trained: list[tuple[Names, torch.Tensor]] = []
@@ -115,14 +128,166 @@ def step(network: Network, inputs: Mapping[str, Array], learning_rate: float) ->
     total = per_row.sum(1) if network.loss == "half_squared_error" else per_row.mean(1)
     values |= _by_name(loss_names, losses) | _by_name(np.array(["E_total"]), total)
 
-    optimizer = torch.optim.SGD([tensor for _, tensor in trained], lr=learning_rate)
     torch.autograd.backward(total.sum())  # rows share nothing: the gradient of each row at once
     values |= _gradients("delta_{}".format, all_sums) | _gradients(gradient_name, trained)
-    optimizer.step()
-    updated: dict[str, Array] = {}
-    for names, tensor in trained:
-        updated |= _by_name(names, tensor)
-    return Step(values, updated)
+    parameters = [str(name) for some, _ in trained for name in some.flat]
+    count = len(total)
+    updated, states = _optimize(
+        network,
+        parameters,
+        _tensor(inputs, np.array(parameters)),
+        _tensor(gradients or values, np.array([gradient_name(name) for name in parameters])),
+        np.broadcast_to(np.asarray(learning_rate, dtype=np.float64), count),
+        np.ones(count) if iterations is None else iterations,
+        before or {},
+    )
+    return Step(values, updated, states)
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+class _RMSpropInside(torch.optim.Optimizer):
+    """RMSProp as textbooks have it, with ε inside the root; PyTorch has no such class."""
+
+    def __init__(
+        self, parameters: Any, lr: float, alpha: float, eps: float, weight_decay: float
+    ) -> None:
+        super().__init__(
+            parameters, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                state = self.state[parameter]
+                average = state.setdefault("square_avg", torch.zeros_like(parameter))
+                average.lerp_(gradient.square(), 1 - group["alpha"])
+                parameter -= group["lr"] * gradient / (average + group["eps"]).sqrt()
+
+
+def _momentum(**fixed: Any) -> Callable[[Any, float, Mapping[str, float]], torch.optim.Optimizer]:
+    def make(parameters: Any, lr: float, s: Mapping[str, float]) -> torch.optim.Optimizer:
+        options = {"momentum": s["momentum"], "dampening": s.get("dampening", 0.0), **fixed}
+        return torch.optim.SGD(parameters, lr, weight_decay=s["weight_decay"], **options)
+
+    return make
+
+
+def _adam(kind: Any) -> Callable[[Any, float, Mapping[str, float]], torch.optim.Optimizer]:
+    return lambda parameters, lr, s: kind(
+        parameters, lr, (s["beta1"], s["beta2"]), s["epsilon"], s["weight_decay"]
+    )
+
+
+OPTIMIZERS: Mapping[
+    str,
+    tuple[Mapping[str, str], Callable[[Any, float, Mapping[str, float]], torch.optim.Optimizer]],
+] = {
+    "sgd": ({}, lambda p, lr, s: torch.optim.SGD(p, lr, weight_decay=s["weight_decay"])),
+    "momentum": ({"m": "momentum_buffer"}, _momentum()),
+    "momentum_average": (
+        {"m": "momentum_buffer"},
+        lambda p, lr, s: _momentum(dampening=s["momentum"])(p, lr, s),
+    ),
+    "momentum_velocity": ({"m": "momentum_buffer"}, _momentum()),
+    "nesterov": ({"m": "momentum_buffer"}, _momentum(nesterov=True)),
+    "adagrad": (
+        {"s": "sum"},
+        lambda p, lr, s: torch.optim.Adagrad(p, lr, eps=s["epsilon"], weight_decay=s["weight_decay"]),
+    ),
+    "rmsprop": (
+        {"v": "square_avg"},
+        lambda p, lr, s: torch.optim.RMSprop(p, lr, s["alpha"], s["epsilon"], s["weight_decay"]),
+    ),
+    "rmsprop_inside": (
+        {"v": "square_avg"},
+        lambda p, lr, s: _RMSpropInside(
+            p, lr=lr, alpha=s["alpha"], eps=s["epsilon"], weight_decay=s["weight_decay"]
+        ),
+    ),
+    "adam": ({"m": "exp_avg", "v": "exp_avg_sq"}, _adam(torch.optim.Adam)),
+    "adamw": ({"m": "exp_avg", "v": "exp_avg_sq"}, _adam(torch.optim.AdamW)),
+}
+"""By name: what PyTorch calls the states, and how its optimizer is made with the hyper-parameters."""
+
+
+def _optimize(
+    network: Network,
+    names: Sequence[str],
+    parameters: torch.Tensor,
+    gradients: torch.Tensor,
+    rates: Array,
+    iterations: Array,
+    before: Mapping[str, Array],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """One step of the optimizer in every row; parameters and gradients are of shape (rows, names).
+
+    Rows of the same learning rate and iteration are one step of one optimizer.
+    """
+    letters, make = OPTIMIZERS[network.optimizer]
+    settings = network.settings
+    updated = torch.empty_like(parameters)
+    states = {letter: torch.empty_like(parameters) for letter in letters}
+    remembered = {
+        letter: _tensor(before, np.array([f"{letter}_{name}" for name in names]))
+        for letter in letters
+        if before
+    }
+    counted = iterations if "beta1" in settings else np.minimum(iterations, 2)
+    for rate, iteration in sorted({*zip(rates.tolist(), counted.tolist(), strict=True)}):
+        rows = torch.from_numpy((rates == rate) & (counted == iteration))
+        weights = parameters[rows].clone().requires_grad_()
+        weights.grad = gradients[rows].clone()
+        own = settings
+        if network.optimizer == "momentum_velocity":  # the learning rate goes in with the gradient
+            weights.grad *= rate
+            own, rate = {**settings, "weight_decay": rate * settings["weight_decay"]}, 1.0
+        optimizer = make([weights], rate, own)
+        state = optimizer.state[weights]
+        if iteration > 1 and letters:
+            state["step"] = torch.tensor(float(iteration - 1))
+            state |= {key: remembered[letter][rows].clone() for letter, key in letters.items()}
+        elif network.optimizer == "momentum_average":  # an average that begins at 0
+            state["momentum_buffer"] = torch.zeros_like(weights)
+        optimizer.step()
+        updated[rows] = weights.detach()
+        for letter, key in letters.items():
+            states[letter][rows] = optimizer.state[weights][key]
+    found: dict[str, Array] = {}
+    for letter, values in states.items():
+        found |= _by_name(np.array([f"{letter}_{name}" for name in names]), values)
+    return _by_name(np.array(names), updated), found
+
+
+def learning_rates(network: Network, learning_rate: float, steps: int) -> Array:
+    """The learning rate of every iteration, by the scheduler of PyTorch."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], learning_rate)
+    schedulers, settings = torch.optim.lr_scheduler, network.settings
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    match network.schedule:
+        case "step":
+            size = int(settings["step_size"])
+            scheduler = schedulers.StepLR(optimizer, size, settings["step_factor"])
+        case "warmup":
+            start, count = settings["start_factor"], int(settings["warmup_steps"])
+            scheduler = schedulers.LinearLR(optimizer, start, 1.0, count)
+        case "cosine":
+            period = int(settings["period"])
+            scheduler = schedulers.CosineAnnealingLR(optimizer, period, settings["minimum_rate"])
+        case _:
+            return np.full(steps, learning_rate)
+    rates = np.empty(steps)
+    for iteration in range(steps):
+        rates[iteration] = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+# ---------------------------------------------------------------- forward pass and loss
 
 
 def _weighted_sums(signal: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,7 @@ from gradsheet.expression import (
     POWER,
     PRODUCT,
     SUM,
+    ZERO,
     Application,
     Constant,
     Expression,
@@ -55,6 +56,7 @@ from gradsheet.expression import (
     square,
     substitute,
 )
+from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, SCHEDULES
 
 DIGITS = 9
 """Significant digits of the numbers in a derivation."""
@@ -110,6 +112,20 @@ class Derivation:
 # ---------------------------------------------------------------- notation
 
 
+_SYMBOLS: Mapping[str, str] = {
+    "learning_rate": r"\eta",
+    "rate": r"\eta_t",
+    "iteration": "t",
+    "momentum": r"\mu",
+    "dampening": r"\tau",
+    "weight_decay": r"\lambda",
+    "alpha": r"\alpha",
+    "beta1": r"\beta_1",
+    "beta2": r"\beta_2",
+    "epsilon": r"\varepsilon",
+}
+
+
 def latex_name(name: str) -> str:
     r"""A quantity's name in LaTeX.
 
@@ -118,15 +134,17 @@ def latex_name(name: str) -> str:
     >>> print(latex_name("dE_dw5"), latex_name("learning_rate"))
     \frac{\partial E_{total}}{\partial w_5} \eta
     """
-    if name == "learning_rate":
-        return r"\eta"
+    if name in _SYMBOLS:
+        return _SYMBOLS[name]
+    if re.match(r"[a-z]{4}", name) and not name.startswith("delta_"):  # another hyper-parameter
+        return rf"\text{{{name.replace('_', ' ')}}}"
     if name.startswith("dE_d"):
         return rf"\frac{{\partial E_{{total}}}}{{\partial {latex_name(name.removeprefix('dE_d'))}}}"
     base, _, sample = name.removesuffix("]").partition("[")
     if base.startswith("delta_"):
         letter, index = r"\delta", latex_name(base.removeprefix("delta_"))
-    elif base.startswith("a_"):
-        letter, index = "a", latex_name(base.removeprefix("a_"))
+    elif base[1:2] == "_" and base != "E_total":
+        letter, index = base[0], latex_name(base[2:])
     else:
         letter, index = base[0], base[1:].removeprefix("_").replace("_", ",")
     if len(index) > 1:
@@ -153,6 +171,7 @@ def _in_formula(number: str) -> str:
 
 LATEX = Notation(
     reference=latex_name,
+    previous=lambda name: latex_name(name) + "^{-}",
     constant=lambda value: (
         r"\frac{1}{2}" if value == 0.5 else _in_formula(_scientific(format_number(value)))
     ),
@@ -174,7 +193,11 @@ LATEX = Notation(
         "leaky_step": Form(r"\operatorname{{slope}}({0})", POWER),
         "softplus": Form(r"\ln(1 + e^{{{0}}})", POWER),
         "elu": Form(r"\operatorname{{elu}}({0})", POWER),
-        "negative_part": Form(r"\min(0, {0})", POWER),
+        "minimum": Form(r"\min({*})", POWER),
+        "sqrt": Form(r"\sqrt{{{0}}}", POWER),
+        "power": Form("{0}^{{{1}}}", POWER, (ATOM, SUM)),
+        "floor": Form(r"\lfloor {0} \rfloor", POWER),
+        "cos": Form(r"\cos({0})", POWER),
         "silu": Form(r"\operatorname{{silu}}({0})", POWER),
         "gelu": Form(r"\operatorname{{gelu}}({0})", POWER),
         "normal_share": Form(r"\Phi({0})", POWER),
@@ -205,7 +228,7 @@ _X = Reference("x")
 _DEFINITIONS: Mapping[str, Expression] = {
     "sigmoid": 1 / (1 + apply("exp", -_X)),
     "tanh": (apply("exp", _X) - apply("exp", -_X)) / (apply("exp", _X) + apply("exp", -_X)),
-    "elu": apply("relu", _X) + apply("exp", apply("negative_part", _X)) - 1,
+    "elu": apply("relu", _X) + apply("exp", apply("minimum", ZERO, _X)) - 1,
     "silu": _X * apply("sigmoid", _X),
     "gelu": _X * apply("normal_share", _X),
 }
@@ -305,7 +328,8 @@ class _Writer:
 
     def __init__(self, program: Program, values: Mapping[str, float], learning_rate: float) -> None:
         self.program = program
-        self.values = {**values, program.learning_rate: learning_rate}
+        settings = {**program.hyperparameters, LEARNING_RATE: learning_rate, "iteration": 1.0}
+        self.values = {**values, **settings}
         self.samples = program.network.samples
         self.last = len(program.network.layers) - 1
         self.named = LATEX
@@ -336,7 +360,7 @@ class _Writer:
         yield _say(
             f"The loss {{}} is {_LOSSES[network.loss]}. The learning rate is {{}}.",
             Math(self.name(self.program.loss)),
-            Math(self.setting(self.program.learning_rate)),
+            Math(self.setting(LEARNING_RATE)),
         )
         yield _say(
             "The letters: {} is an input, {} a weight, {} a bias, {} and {} the weighted sum of a "
@@ -617,14 +641,48 @@ class _Writer:
                     yield self.result(quantity)
 
     def update(self) -> Iterator[Block]:
-        yield _say(
-            "Gradient descent takes from each parameter {} times its derivative. All are updated at "
-            "once: every derivative above was computed with the old parameters.",
-            Math(r"\eta"),
-        )
+        if self.program.network.is_plain:
+            yield _say(
+                "Gradient descent takes from each parameter {} times its derivative. All are updated at "
+                "once: every derivative above was computed with the old parameters.",
+                Math(r"\eta"),
+            )
+        else:
+            yield from self.optimizer()
         for update in self.program.updates:
             name = latex_name(update.parameter) + "^{+}"
             yield self.calculation(name, update.expression, evaluate(update.expression, self.values))
+
+    def optimizer(self) -> Iterator[Block]:
+        """The learning rate of the iteration and what the optimizer remembers, with the first values."""
+        network = self.program.network
+        words = OPTIMIZERS[network.optimizer].words
+        settings = [name for name in self.program.hyperparameters if name != LEARNING_RATE]
+        yield _say(
+            f"The parameters are updated by {words}, all at once: every derivative above was computed "
+            "with the old parameters."
+        )
+        if settings:
+            yield _list("Its settings:", map(self.setting, settings))
+        for rate in self.program.of_role("rate"):
+            yield _say(
+                f"The learning rate is {SCHEDULES[network.schedule].words}; {{}} is the number of the "
+                "iteration, here 1.",
+                Math("t"),
+            )
+            yield self.result(rate)
+        states = self.program.of_role("state")
+        if states:
+            yield _say(
+                "It remembers of every parameter what follows; a minus above a name is its value after "
+                "the iteration before, and 0 before the first."
+            )
+        for state in states:
+            assert state.rule is not None
+            yield _equate(latex_name(state.name), render(state.rule, self.named))
+            if state.first is not None:
+                yield self.calculation(latex_name(state.name), state.first, self.values[state.name])
+        yield _say("The update:")
 
     # ------------------------------------------------------------ errata
 

@@ -41,7 +41,8 @@ from gradsheet.backends.workbook_lessons import (
     write_read_me,
 )
 from gradsheet.compiler import Program, Quantity
-from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Array, render
+from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Application, Array, Expression, label, render
+from gradsheet.network import Network
 
 CUT = 2.0
 """The linear chart of the learning rates cuts a diverging loss at this multiple of the first loss."""
@@ -83,7 +84,11 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
 def _words(quantity: Quantity, program: Program) -> str:
     """What stands over a column: its formula in words, or what kind of number it is."""
     network = program.network
-    if quantity.expression is not None:
+    if quantity.rule is not None:
+        words = f"{quantity.label} = {render(quantity.rule, TEXT)}"
+        if quantity.first is not None:
+            words += f"; first row: {render(_taught(quantity.first), TEXT)}"
+    elif quantity.expression is not None:
         words = f"{quantity.label} = {render(quantity.expression, TEXT)}"
     elif quantity.role == "data":
         number = int(quantity.name.partition("[")[0][1:])
@@ -98,6 +103,14 @@ def _words(quantity: Quantity, program: Program) -> str:
     else:
         words = "kept as it is"
     return words if len(words) <= WORDS_LIMIT else words[: WORDS_LIMIT - 1].rstrip() + "…"
+
+
+def _taught(expression: Expression) -> Expression:
+    """The rule without its guard against a run that diverges."""
+    match expression:
+        case Application("hold", (_, rule, _)):
+            return rule
+    return expression
 
 
 def _write_table(
@@ -159,23 +172,37 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     sheet.text(plan.RATE_ROW, 2, "← type another: all rows and the chart follow", styles.hint)
     rate = cell(plan.RATE_ROW, plan.RATE_COLUMN, BACKPROP)
     book.define_name("learning_rate", f"={rate}")
+    for name, setting in network.known_settings.items():
+        if name in program.hyperparameters:
+            row, column = plan.setting_cell(name)
+            sheet.text(row, 0, _setting_label(name), styles.label)
+            value = program.hyperparameters[name]
+            title = _setting_label(name)
+            sheet.input_between(row, column, value, title, setting.least, setting.most, setting.whole)
+            sheet.text(row, column + 1, setting.meaning, styles.hint)
+            book.define_name(name, f"={cell(row, column, BACKPROP)}")
     number = styles(num_format="0.000000E+00", align="left")
-    sheet.text(3, 0, "first E_total", styles.label)
-    sheet.formula(3, 1, f"={first_cell}", first, number)
-    sheet.text(4, 0, "last E_total", styles.label)
-    sheet.formula(4, 1, f"={last_cell}", last, number)
-    sheet.text(5, 0, "verdict", styles.label)
+    summary = plan.summary_row
+    one, other = cell(summary, 1), cell(summary + 1, 1)
+    sheet.text(summary, 0, "first E_total", styles.label)
+    sheet.formula(summary, 1, f"={first_cell}", first, number)
+    sheet.text(summary + 1, 0, "last E_total", styles.label)
+    sheet.formula(summary + 1, 1, f"={last_cell}", last, number)
+    sheet.text(summary + 2, 0, "verdict", styles.label)
     falls, stays = "the loss falls", "the loss has not fallen: try another learning rate"
-    formula, verdict = f'IF(B5<B4,"{falls}","{stays}")', falls if last < first else stays
+    formula, verdict = f'IF({other}<{one},"{falls}","{stays}")', falls if last < first else stays
     if program.can_diverge:
         diverged = "diverged: the learning rate is too large; the weights are held"
-        formula = f'IF({_below_limit("B5")},{formula},"{diverged}")'
+        formula = f'IF({_below_limit(other)},{formula},"{diverged}")'
         verdict = verdict if last < DIVERGENCE_LIMIT else diverged
-    sheet.formula(5, 1, "=" + formula, verdict, styles(bold=True, font_color="#A8460F"))
-    sheet.text(6, 0, "legend", styles.label)
-    sheet.text(6, 1, "input", styles(align="center", **INPUT))
-    for column, role in enumerate(GROUPS, 2):
-        sheet.text(6, column, GROUPS[role][0], styles.header(role))
+    sheet.formula(summary + 2, 1, "=" + formula, verdict, styles(bold=True, font_color="#A8460F"))
+    legend = summary + 3
+    roles = {quantity.role for quantity in program.quantities}
+    shown = [role for role in GROUPS if role in roles]
+    sheet.text(legend, 0, "legend", styles.label)
+    sheet.text(legend, 1, "input", styles(align="center", **INPUT))
+    for column, role in enumerate(shown, 2):
+        sheet.text(legend, column, GROUPS[role][0], styles.header(role))
     if lesson is not None:
         _lesson(sheet, plan, trace, lesson)
 
@@ -198,7 +225,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
 
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, len(table.columns), 12.5)
-    for row in range(1, 7):
+    for row in range(1, legend + 1):
         sheet.xlsx.set_row(row, 21)
     sheet.xlsx.set_row(table.header_row - 1, 11.5 * max(2, min(9, math.ceil(longest / 15))))
     sheet.xlsx.set_row(table.header_row, 18)
@@ -215,10 +242,37 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
             "line": {"color": CURVES[0], "width": 2},
         }
     )
-    _chart_look(chart, "E_total over the iterations", log=None, steps=plan.steps)
+    title = "E_total over the iterations"
+    _chart_look(chart, title, log=None, steps=plan.steps)
     chart.set_legend({"none": True})
-    chart.set_size({"width": 560, "height": 196})
-    sheet.xlsx.insert_chart(0, 9, chart, {"x_offset": 10, "y_offset": 2, "object_position": 3})
+    if "rate" in program:
+        _chart_rate(chart, plan)
+    chart.set_size({"width": 560, "height": 196 + 28 * (plan.header_row - plan.HEADER_ROW)})
+    place = {"x_offset": 10, "y_offset": 2, "object_position": 3}
+    sheet.xlsx.insert_chart(0, 3 + len(shown), chart, place)
+
+
+def _setting_label(name: str) -> str:
+    words = name.replace("_", " ")
+    return words if label(name) == name else f"{words} {label(name)}"
+
+
+def _chart_rate(chart: Any, plan: Plan) -> None:
+    """The learning rate beside the loss, on an axis of its own."""
+    chart.add_series(
+        {
+            "name": "learning rate",
+            "categories": f"={plan.backprop.iterations}",
+            "values": f"={plan.backprop.span('rate')}",
+            "line": {"color": CURVES[1], "width": 1.5, "dash_type": "dash"},
+            "y2_axis": True,
+        }
+    )
+    font = {"size": 9, "bold": False}
+    axis = {"name": "η_t", "name_font": font, "num_font": {"size": 9}, "num_format": "General", "min": 0}
+    chart.set_y2_axis(axis)
+    chart.set_title({"name": "E_total and learning rate over the iterations", "name_font": {"size": 11}})
+    chart.set_legend({"position": "bottom", "font": {"size": 9}})
 
 
 def _lesson(sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson) -> None:
@@ -231,7 +285,7 @@ def _lesson(sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson) -> None:
     if lesson.blank:
         sheet.text(6, 8, FOR_YOU, styles(align="center", **TO_FILL_IN))
     if lesson.rate_beside:
-        sheet.text(plan.HEADER_ROW, plan.beside_column, "η", styles(bold=True, align="center"))
+        sheet.text(plan.header_row, plan.beside_column, "η", styles(bold=True, align="center"))
         place = (plan.backprop.first_row, plan.beside_column)
         sheet.formula(*place, "=learning_rate", trace.learning_rate, styles(num_format="General"))
 
@@ -356,7 +410,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.freeze_panes(header_row + 1, 1)
     sheet.print_landscape(header_row, header_row)
     left = max(plan.rates + 2, 7)
-    _critical_rates(sheet, left, trace)
+    _critical_rates(sheet, left, trace, program.network)
     for position, (title, log) in enumerate(
         (("E_total, linear scale", None), ("E_total, logarithmic scale", _decades(losses)))
     ):
@@ -389,9 +443,12 @@ def _decades(losses: Array) -> tuple[float, float]:
     return 10.0**bottom, 10.0**top
 
 
-def _critical_rates(sheet: Sheet, left: int, trace: Trace) -> None:
+def _critical_rates(sheet: Sheet, left: int, trace: Trace, network: Network) -> None:
     styles = sheet.styles
-    sheet.text(2, left, "Critical learning rate 2/λmax", styles.heading)
+    heading = "Critical learning rate 2/λmax"
+    if not network.is_plain:
+        heading += " of plain gradient descent: what is used here has another limit"
+    sheet.text(2, left, heading, styles.heading)
     for row, (when, rate) in enumerate(zip(("first", "last"), trace.critical, strict=True), 3):
         sheet.text(row, left, f"at the {when} iteration of Backprop", styles.label)
         if math.isfinite(rate):

@@ -18,6 +18,8 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {  # name, colour of the header, co
     "loss": ("loss", "#A8460F", "#FCE9DD"),
     "gradient": ("gradients", "#62308E", "#EFE6F6"),
     "delta": ("shared δ", "#4A4A4A", "#EEEEEE"),
+    "state": ("optimizer", "#0F6B6B", "#DFF1F1"),
+    "rate": ("learning rate", "#7A1F5C", "#F6E3EF"),
 }
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6300")
 INPUT = {"bg_color": "#FFFF99", "font_color": "#0000CC", "border": 1, "border_color": "#B0A000"}
@@ -39,7 +41,7 @@ class Styles:
 
     def number(self, role: str, look: Mapping[str, Any] | None = None) -> Format:
         """A number of a group: more decimals where the numbers are small by nature."""
-        decimals = 8 if role in ("gradient", "delta", "loss") else 6
+        decimals = 8 if role in ("gradient", "delta", "loss", "state") else 6
         return self(num_format="0." + "0" * decimals, **(look or {"bg_color": GROUPS[role][2]}))
 
     def header(self, role: str) -> Format:
@@ -137,22 +139,38 @@ class Sheet:
 
     def positive_input(self, row: int, column: int, value: float, title: str, hint: str) -> None:
         """An input cell that takes numbers greater than 0 only."""
+        rule = {
+            "validate": "decimal",
+            "criteria": ">",
+            "value": 0,
+            "input_title": title,
+            "input_message": hint,
+            "error_title": "Not a number greater than 0",
+            "error_message": "Type a number greater than 0, such as 0.5.",
+        }
+        self._input(row, column, value, rule)
+
+    def input_between(
+        self, row: int, column: int, value: float, title: str, least: float, most: float, whole: bool
+    ) -> None:
+        """An input cell that takes numbers from ``least`` to ``most``."""
+        number = "a whole number" if whole else "a number"
+        wanted = f"{number} from {least:g} to {most:g}"
+        rule = {
+            "validate": "integer" if whole else "decimal",
+            "criteria": "between",
+            "minimum": int(least) if whole else least,
+            "maximum": int(most) if whole else most,
+            "input_title": title,
+            "input_message": f"Type {wanted}: every row below follows.",
+            "error_title": "Out of range",
+            "error_message": f"Type {wanted}.",
+        }
+        self._input(row, column, value, rule)
+
+    def _input(self, row: int, column: int, value: float, rule: Mapping[str, Any]) -> None:
         self.number(row, column, value, self.styles(num_format="General", bold=True, **INPUT))
-        self.xlsx.data_validation(
-            row,
-            column,
-            row,
-            column,
-            {
-                "validate": "decimal",
-                "criteria": ">",
-                "value": 0,
-                "input_title": title,
-                "input_message": hint,
-                "error_title": "Not a number greater than 0",
-                "error_message": "Type a number greater than 0, such as 0.5.",
-            },
-        )
+        self.xlsx.data_validation(row, column, row, column, dict(rule))
 
     def print_landscape(self, first_header: int, last_header: int, *, wide: bool = False) -> None:
         """Print on A3, headers repeated; one page wide, unless the table is too ``wide`` to be read."""

@@ -33,6 +33,7 @@ from gradsheet.expression import (
     render,
 )
 from gradsheet.network import Network
+from gradsheet.optimizers import LEARNING_RATE
 
 BACKPROP = "Backprop"
 LEARNING_RATES = "Learning rates"
@@ -65,14 +66,16 @@ _GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}^
 _CLIP = f"MAX(-{HUBER_DELTA:g},MIN({HUBER_DELTA:g},{{0}}))"
 
 
-def sheet_notation(reference: Callable[[str], str]) -> Notation:
-    """The notation of a sheet's formulas; ``reference`` turns a quantity's name into a cell.
+def sheet_notation(reference: Callable[[str], str], previous: Callable[[str], str] = str) -> Notation:
+    """The notation of a sheet's formulas; ``reference`` turns a quantity's name into a cell, and
+    ``previous`` into its cell of the iteration before.
 
     In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
     activations are written so that no EXP can overflow, which is an error in a sheet.
     """
     return Notation(
         reference=reference,
+        previous=previous,
         constant=format_number,
         brackets="({})",
         forms={
@@ -92,7 +95,11 @@ def sheet_notation(reference: Callable[[str], str]) -> Notation:
             "leaky_step": Form(f"IF({{0}}>0,1,{LEAKY_SLOPE})", ATOM),
             "softplus": Form("MAX({0},0)+LN(1+EXP(-ABS({0})))", SUM),
             "elu": Form("MAX({0},0)+EXP(MIN({0},0))-1", SUM),
-            "negative_part": Form("MIN({0},0)", ATOM),
+            "minimum": Form("MIN({*})", ATOM, (SUM,), ","),
+            "sqrt": Form("SQRT({0})", ATOM),
+            "power": Form("{0}^{1}", POWER, (ATOM,)),
+            "floor": Form("INT({0})", ATOM),
+            "cos": Form("COS({0})", ATOM),
             "silu": Form(f"{{0}}/(1+EXP(-MAX({{0}},-{EXPONENT_LIMIT})))", PRODUCT, (POWER,)),
             "gelu": Form(f"{{0}}/(1+EXP(-MAX({_GELU},-{EXPONENT_LIMIT})))", PRODUCT, (ATOM,)),
             "normal_share": Form(f"1/(1+EXP(-MAX({_GELU},-{EXPONENT_LIMIT})))", PRODUCT, (ATOM,)),
@@ -174,9 +181,9 @@ class Plan:
     rates: int
 
     HEADER_ROW = 8
-    """Header row of the sheet Backprop, counted from 0."""
+    """Header row of the sheet Backprop, counted from 0, where the learning rate is alone."""
     RATE_ROW, RATE_COLUMN = 2, 1
-    """Where the learning-rate cell of the sheet Backprop stands."""
+    """Where the learning rate of the sheet Backprop stands; below it, the other hyper-parameters."""
     RATES_ROW = 3
     """The row of the sheet Learning rates that holds the compared rates, from column 1."""
     LOSSES_HEADER_ROW = 8
@@ -190,10 +197,24 @@ class Plan:
     def __post_init__(self) -> None:
         check_width(len(self.names) + 1)
         check_width(self.rates * (len(self.trained_names) + 2) + 1)
-        if self.steps + self.HEADER_ROW + 2 > MOST_ROWS:
+        if self.steps + self.header_row + 2 > MOST_ROWS:
             raise TooLargeError(
                 f"{self.steps:,} steps need more rows than the {MOST_ROWS:,} of a sheet; use fewer"
             )
+
+    @property
+    def summary_row(self) -> int:
+        """The row of the first loss, under the hyper-parameters; last loss and verdict follow."""
+        return self.RATE_ROW + len(self.program.hyperparameters)
+
+    @property
+    def header_row(self) -> int:
+        """Header row of the sheet Backprop, counted from 0: every hyper-parameter has a row above."""
+        return self.HEADER_ROW + len(self.program.hyperparameters) - 1
+
+    def setting_cell(self, name: str) -> tuple[int, int]:
+        """Row and column of the input cell of a hyper-parameter in the sheet Backprop."""
+        return self.RATE_ROW + list(self.program.hyperparameters).index(name), self.RATE_COLUMN
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -215,7 +236,7 @@ class Plan:
     @cached_property
     def backprop(self) -> Table:
         columns = {name: column for column, name in enumerate(self.names, 1)}
-        return Table(BACKPROP, self.HEADER_ROW, columns, self.steps)
+        return Table(BACKPROP, self.header_row, columns, self.steps)
 
     @cached_property
     def workings(self) -> tuple[Table, ...]:
@@ -351,17 +372,24 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
     """
     program = plan.program
 
-    def reader(row: str) -> Notation:
-        def reference(name: str) -> str:
-            if name == program.learning_rate:
-                return learning_rate
-            if name in table.columns:
-                return f"{xl_col_to_name(table.columns[name])}{{{row}}}"
-            return plan.backprop.address(name, plan.backprop.first_row)
+    def reader(row: str, above: str = "") -> Notation:
+        def cell_in(row: str) -> Callable[[str], str]:
+            def reference(name: str) -> str:
+                if name == LEARNING_RATE:
+                    return learning_rate
+                if name in program.hyperparameters:
+                    return name
+                if name == "iteration":
+                    return f"$A{{{row}}}"
+                if name in table.columns:
+                    return f"{xl_col_to_name(table.columns[name])}{{{row}}}"
+                return plan.backprop.address(name, plan.backprop.first_row)
 
-        return sheet_notation(reference)
+            return reference
 
-    here, above = reader("r"), reader("p")
+        return sheet_notation(cell_in(row), cell_in(above))
+
+    here, above = reader("r", "p"), reader("p")
     updates = {update.parameter: update.guarded for update in program.updates}
     templates: dict[str, tuple[str | None, str]] = {}
     for name in table.columns:
@@ -370,16 +398,19 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
         quantity: Quantity = program[name]
         if quantity.expression is not None:
             formula = _written(quantity.expression, here, quantity.label)
-            templates[name] = (formula, formula)
+            first = formula
+            if quantity.first is not None:
+                first = _written(quantity.first, here, quantity.label)
+            templates[name] = (first, formula)
             continue
         if name in updates:
             following = _written(updates[name], above, quantity.label)
         else:
             following = f"={above.reference(name)}"
-        first = None
+        first_or_input = None
         if table.sheet != BACKPROP:
-            first = f"={plan.backprop.address(name, plan.backprop.first_row)}"
-        templates[name] = (first, following)
+            first_or_input = f"={plan.backprop.address(name, plan.backprop.first_row)}"
+        templates[name] = (first_or_input, following)
     return templates
 
 
