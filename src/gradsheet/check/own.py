@@ -27,6 +27,8 @@ def own_reading(book: Book) -> Reading | None:
         plan = read_plan(book.path, sheets)
     except WorkbookError:
         return None
+    if not plan.program.network.is_plain:  # its updates follow another method
+        return None
     columns, header = plan.backprop.columns, plan.backprop.header_row
     if any(sheets[BACKPROP].get((header, column)) != label(name) for name, column in columns.items()):
         return None
