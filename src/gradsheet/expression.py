@@ -615,7 +615,7 @@ def format_number(value: float) -> str:
 TEXT = Notation(
     reference=label,
     previous=lambda name: f"({label(name)} above)",
-    constant=lambda value: "½" if value == 0.5 else format_number(value),
+    constant=lambda value: {0.5: "½", np.pi: "π"}.get(value) or format_number(value),
     brackets="({})",
     forms={
         "add": Form("{*}", SUM, (SUM,), " + "),

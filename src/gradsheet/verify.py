@@ -331,7 +331,9 @@ class _Judge:
                 relative = np.abs(found - expected) / scale
             # A number that overflows in float64 is an error in a sheet: both say the same.
             both = ~np.isfinite(expected) & ~np.isfinite(found)
-            relative = np.where(both, 0.0, np.where(np.isnan(relative), np.inf, relative))
+            relative = np.where(
+                both | (found == expected), 0.0, np.where(np.isnan(relative), np.inf, relative)
+            )
             compared += len(relative)
             for position in (int(relative.argmax()), *np.flatnonzero(relative > tolerance)[:LISTED]):
                 difference = Difference(

@@ -173,7 +173,8 @@ LATEX = Notation(
     reference=latex_name,
     previous=lambda name: latex_name(name) + "^{-}",
     constant=lambda value: (
-        r"\frac{1}{2}" if value == 0.5 else _in_formula(_scientific(format_number(value)))
+        {0.5: r"\frac{1}{2}", math.pi: r"\pi"}.get(value)
+        or _in_formula(_scientific(format_number(value)))
     ),
     brackets="({})",
     forms={
