@@ -261,6 +261,16 @@ def test_a_diverging_run_holds_weights_and_states_and_no_cell_overflows(tmp_path
     assert not any(isinstance(value, CellError) for sheet in cells.values() for value in sheet.values())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])
+def test_a_weight_that_its_decay_lets_grow_is_held_although_the_loss_is_bounded(tmp_path, optimizer):
+    network = SEED.learning(optimizer, settings={"weight_decay": 1.0})
+    path = written(tmp_path, network, learning_rate=1e3, steps=200, learning_rates=(1e4,))
+    verdict = verify.verify(path)
+    assert verdict.proved, verify.to_text(verdict)
+    cells = ironcalc.recalculate(path)
+    assert not any(isinstance(value, CellError) for sheet in cells.values() for value in sheet.values())
+
+
 MISTAKES = {
     "no bias correction": (
         "adam",

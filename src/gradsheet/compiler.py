@@ -192,14 +192,20 @@ def compile_network(network: Network) -> Program:
                 )
             )
         update = filled(optimizer.update, known)
-        updates.append(Update(parameter, update, _held(network, update, weight)))
+        # a decay can let a weight grow although the loss is bounded
+        growing = [apply("absolute", weight)] if decay.name in settings else []
+        updates.append(Update(parameter, update, _held(network, update, weight, *growing)))
     hyperparameters = {LEARNING_RATE: network.learning_rate, **settings}
     return Program(network, tuple(quantities), tuple(updates), hyperparameters)
 
 
-def _held(network: Network, new: Expression, old: Expression) -> Expression:
-    """The new value, or the old one where the run has diverged, so that no cell overflows."""
-    return apply("hold", Reference("E_total"), new, old) if _can_diverge(network) else new
+def _held(network: Network, new: Expression, old: Expression, *sizes: Expression) -> Expression:
+    """The new value, or the old one where the run has diverged, so that no cell overflows.
+
+    It has where the loss is too large, or one of further ``sizes``.
+    """
+    measured = (Reference("E_total"), *sizes) if _can_diverge(network) else sizes
+    return apply("hold", add(*measured), new, old) if measured else new
 
 
 def _can_diverge(network: Network) -> bool:

@@ -412,15 +412,21 @@ def _judge_table(
         before=before,
         iterations=np.arange(1, table.steps + 1),
     )
-    held = program.can_diverge & ~(step.values[program.loss] < DIVERGENCE_LIMIT)
+    loss = step.values[program.loss] if program.can_diverge else np.zeros(table.steps)
+    decays = "weight_decay" in program.hyperparameters
     expected = dict(step.values) | {q.name: rates for q in program.of_role("rate")}
     floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
     for name, column in inputs.items():
-        following = np.where(held, column, step.updated[name]) if name in step.updated else column
+        following = column
+        if name in step.updated:
+            held = ~(loss + decays * np.abs(column) < DIVERGENCE_LIMIT)
+            following = np.where(held, column, step.updated[name])
         expected[name] = np.concatenate([column[:1], following[:-1]])
     limits = {q.name: floor for q in program.quantities}
     for state in states:
-        expected[state.name] = np.where(held, before[state.name], step.states[state.name])
+        expected[state.name] = np.where(
+            loss < DIVERGENCE_LIMIT, step.states[state.name], before[state.name]
+        )
         # a state may be far smaller than what it is computed from, but for the state before
         limits[state.name] = ROUNDING_FLOOR * np.abs(before[state.name])
     no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
