@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -597,3 +598,56 @@ assert "matplotlib.pyplot" not in sys.modules
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- several optimizers
+
+
+def test_a_comparison_is_a_sweep_per_optimizer(tmp_path):
+    rates = (0.01, 0.1, 1.0)
+    found = sweeps.compare(EXAMPLES["xor"], ("sgd", "adam", "sgd"), rates, 20)
+    assert list(found) == ["sgd", "adam"]
+    for name, one in found.items():
+        alone = sweep(EXAMPLES["xor"].learning(name), rates, 20)
+        np.testing.assert_array_equal(one.losses, alone.losses)
+    sweeps.write_comparison_csv(found, tmp_path / "c.csv")
+    rows = list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))
+    assert [row["optimizer"] for row in rows] == ["sgd"] * 60 + ["adam"] * 60
+    assert float(rows[-1]["loss"]) == found["adam"].losses[-1, 2, 0]
+    first, second = sweeps.comparison_summary(found).splitlines()
+    assert re.fullmatch(r"sgd   best learning rate \S+, final loss \S+", first)
+    assert second.startswith("adam  best learning rate")
+
+
+def test_a_comparison_is_drawn_with_a_line_and_a_star_for_each():
+    found = sweeps.compare(LINE, ("sgd", "momentum"), (0.01, 0.1, 50.0), 100)
+    (axes,) = plots.draw_comparison(found).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines if line.get_label()[0] != "_"}
+    assert [re.split("[,:]", label)[0] for label in lines] == [
+        "sgd",
+        "momentum",
+        "loss before training",
+    ]
+    drawn = next(iter(lines.values()))
+    assert np.isnan(drawn[-1]), "it diverges there"
+    assert drawn[0] == found["sgd"].final_losses[0, 0]
+
+
+def test_the_command_line_compares_optimizers(tmp_path):
+    from click.testing import CliRunner
+
+    from gradsheet.cli import main
+
+    out, plot = tmp_path / "c.csv", tmp_path / "c.png"
+    common = ["sweep", "xor", "--steps", "5", "--out", str(out), "--plot", str(plot)]
+    result = CliRunner().invoke(main, [*common, "--optimizers", "sgd, adam"])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1].startswith("adam  best")
+    assert plot.stat().st_size > 1000
+    for wrong, message in (
+        (["--optimizers", "sgd,lion"], "'lion' is not known"),
+        (["--optimizers", "sgd", "--optimizer", "adam"], "leave out one of the two flags"),
+    ):
+        result = CliRunner().invoke(main, [*common, *wrong])
+        assert result.exit_code == 2
+        assert message in result.output

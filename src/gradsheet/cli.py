@@ -248,6 +248,7 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 @_network
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
 @_learning
+@click.option("--optimizers", metavar="NAMES", help="Compare these, such as sgd,momentum,adam.")
 @_steps
 @click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, metavar="K",
               help="Train from K random draws of the weights; 0: from the given weights.")  # fmt: skip
@@ -261,6 +262,7 @@ def sweep(
     optimizer: str | None,
     schedule: str | None,
     settings: tuple[str, ...],
+    optimizers: str | None,
     steps: int,
     seeds: int,
     out: Path,
@@ -269,7 +271,7 @@ def sweep(
     """Train with many learning rates at once: a table of losses, and a picture.
 
     Up to 12 rates give whole loss curves; thousands give the final loss of each, with the critical
-    learning rate 2/λmax drawn in.
+    learning rate 2/λmax drawn in. Several optimizers give a line each.
     """
     from gradsheet import generate, plots, sweep
     from gradsheet.examples import find
@@ -281,6 +283,18 @@ def sweep(
     if plot is not None:
         plots.picture_format(plot)
         check_target(plot)
+    if optimizers is not None:
+        if optimizer is not None:
+            raise InputError("--optimizer: --optimizers names them all; leave out one of the two flags")
+        names = [name.strip() for name in optimizers.split(",")]
+        results = sweep.compare(found, names, given or generate.LEARNING_RATES, steps, seeds)
+        sweep.write_comparison_csv(results, out)
+        click.echo(f"wrote {out}")
+        if plot is not None:
+            plots.plot_comparison(results, plot)
+            click.echo(f"wrote {plot}")
+        click.echo(sweep.comparison_summary(results))
+        return
     result = sweep.sweep(found, given or generate.LEARNING_RATES, steps, seeds)
     sweep.write_csv(result, out)
     click.echo(f"wrote {out}")

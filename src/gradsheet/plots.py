@@ -7,6 +7,8 @@ is imported when something is drawn, without pyplot, so nothing global changes.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ FORMATS = ("png", "svg", "pdf")
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLACK, GREY, BLUE, VERMILION = "#000000", "#888888", "#0072b2", "#d55e00"
+COLOURS = (BLUE, VERMILION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", BLACK)
 LEGEND: Any = {"loc": "outside right center", "alignment": "left", "frameon": False}
 
 
@@ -211,6 +214,40 @@ def draw_final_losses(sweep: Sweep) -> Figure:
     axes.set_ylabel(f"loss at iteration {sweep.steps:,}")
     figure.legend(**LEGEND)
     return figure
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+def draw_comparison(sweeps: Mapping[str, Sweep]) -> Figure:
+    """The final loss against the learning rate, a line an optimizer, both axes logarithmic.
+
+    A star marks the best rate of each; a line ends where runs diverge.
+    """
+    one = next(iter(sweeps.values()))
+    figure, (axes,) = _figure(one, panels=1)
+    for colour, (name, sweep) in zip(cycle(COLOURS), sweeps.items(), strict=False):
+        order = np.argsort(sweep.learning_rates)
+        rates, typical = sweep.learning_rates[order], sweep.typical_losses[order]
+        shown = np.where((typical > 0) & (typical < np.inf), typical, np.nan)
+        best, at = sweep.best_rate, ""
+        if best is not None:
+            axes.plot(best, np.nanmin(shown), "*", color=colour, markersize=12, clip_on=False)
+            at = f", best at {best:.4g}"
+        axes.plot(rates, shown, color=colour, marker=_dot(len(rates)), label=name + at)
+    first = float(np.median(one.first_losses))
+    axes.axhline(first, color=GREY, linestyle=":", label=f"loss before training: {first:.3g}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("learning rate η")
+    axes.set_ylabel(f"loss at iteration {one.steps:,}")
+    figure.legend(**LEGEND)
+    return figure
+
+
+def plot_comparison(sweeps: Mapping[str, Sweep], path: Path) -> None:
+    """Write `draw_comparison` to a .png, .svg or .pdf file; raises `InputError` if that fails."""
+    save(draw_comparison(sweeps), path)
 
 
 def _edges(rates: Array) -> Array:

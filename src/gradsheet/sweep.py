@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,6 +223,21 @@ def sweep(
     )
 
 
+def compare(
+    network: Network,
+    optimizers: Sequence[str],
+    learning_rates: Sequence[float] | Array,
+    steps: int,
+    seeds: int = 0,
+) -> dict[str, Sweep]:
+    """One `sweep` per optimizer, with the network's schedule and the optimizers' usual settings.
+
+    Raises `NetworkError` for an unknown optimizer, and what `sweep` raises.
+    """
+    networks = {name: network.learning(name) for name in dict.fromkeys(optimizers)}
+    return {name: sweep(one, learning_rates, steps, seeds) for name, one in networks.items()}
+
+
 def _train_in_chunks(
     program: Program, rates: Array, starts: dict[str, Array], runs: int, steps: int
 ) -> Iterator[tuple[slice, int, Array]]:
@@ -281,6 +296,17 @@ def summary(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def comparison_summary(sweeps: Mapping[str, Sweep]) -> str:
+    """One line per optimizer: its best learning rate and the loss that this reaches."""
+    lines = []
+    for name, one in sweeps.items():
+        found = "all diverged"
+        if one.best_rate is not None:
+            found = f"best learning rate {one.best_rate:.6g}, final loss {one.typical_losses.min():.6g}"
+        lines.append(f"{name:<{max(map(len, sweeps))}}  {found}")
+    return "\n".join(lines)
+
+
 def write_csv(sweep: Sweep, path: Path) -> None:
     """Write a sweep as CSV; ``seed`` is empty where the network's own weights were used.
 
@@ -292,16 +318,27 @@ def write_csv(sweep: Sweep, path: Path) -> None:
 
     Raises `InputError` when the file cannot be written.
     """
+    _write(path, (), [((), sweep)])
+
+
+def write_comparison_csv(sweeps: Mapping[str, Sweep], path: Path) -> None:
+    """Write sweeps of several optimizers as `write_csv` does one, with ``optimizer`` as first column."""
+    _write(path, ("optimizer",), [((name,), sweep) for name, sweep in sweeps.items()])
+
+
+def _write(path: Path, header: tuple[str, ...], sweeps: Iterable[tuple[tuple[str, ...], Sweep]]) -> None:
+    written = False
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        if sweep.losses is None:
-            writer.writerow(
-                ["learning_rate", "seed", "first_loss", "lowest_loss", "final_loss", "diverged_at"]
-            )
-            writer.writerows(_run_rows(sweep))
-        else:
-            writer.writerow(["learning_rate", "seed", "iteration", "loss", "diverged"])
-            writer.writerows(_iteration_rows(sweep, sweep.losses))
+        for first, sweep in sweeps:
+            names = ["learning_rate", "seed", "iteration", "loss", "diverged"]
+            rows = _run_rows(sweep) if sweep.losses is None else _iteration_rows(sweep, sweep.losses)
+            if sweep.losses is None:
+                names[2:] = ["first_loss", "lowest_loss", "final_loss", "diverged_at"]
+            if not written:
+                writer.writerow([*header, *names])
+                written = True
+            writer.writerows((*first, *row) for row in rows)
 
 
 def _run_rows(sweep: Sweep) -> Iterator[tuple[object, ...]]:
