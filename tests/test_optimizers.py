@@ -248,6 +248,8 @@ def test_states_stand_behind_the_gradients_with_their_rules_in_words(tmp_path):
     first, second = (formulas[header + k, column] for k in (1, 2))
     assert re.fullmatch(r"=[A-Z]+12", first)
     assert re.fullmatch(r"=momentum\*[A-Z]+12\+\(1-dampening\)\*[A-Z]+13", second)
+    read_me = ironcalc.recalculate(path)["Read me"].values()
+    assert any("What the optimizer remembers of a weight" in str(text) for text in read_me)
     assert [cells[plan.setting_cell(name)] for name in plan.program.hyperparameters] == [1, 0.9, 0.2]
 
 

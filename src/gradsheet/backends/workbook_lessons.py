@@ -344,6 +344,12 @@ def _full_chains(program: Program, chain: Chain) -> list[Chain]:
 # ---------------------------------------------------------------- Read me and Network
 
 
+_OPTIMIZER = (
+    "What the optimizer remembers of a weight, such as m_w1, has seen the gradient of its own row, and "
+    "makes the weight of the next; η_t is the learning rate of the row, t its iteration."
+)
+
+
 def write_read_me(sheet: Sheet, plan: Plan) -> None:
     network, styles = plan.program.network, sheet.styles
     sections = (
@@ -394,6 +400,7 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
                 "all its weights share. With several samples, h1[2] is h1 of sample 2.",
                 "Iteration k shows the network before its k-th update: the first row is the network "
                 "as it was given.",
+                *(() if network.is_plain else (_OPTIMIZER,)),
             ),
         ),
         (
