@@ -366,6 +366,17 @@ def test_held_rows_need_the_loss_to_have_reached_the_limit(tmp_path):
     assert not verify.verify(path).proved
 
 
+def test_losses_that_are_all_but_0_are_all_the_best(tmp_path):
+    # IronCalc takes 1e-24 and 1e-41 for equal, so that it calls two rates the best
+    layers, data = (Layer("identity", ((0.5,),)),), ((1.0,),)
+    network = Network("perfect", layers, "mean_squared_error", data, ((0.0,),))
+    path = written(tmp_path, network, steps=13, learning_rates=(0.45, 0.49, 0.1))
+    verdicts = [ironcalc.recalculate(path)["Learning rates"].get((5, k)) for k in (1, 2, 3)]
+    assert verdicts == ["best", "best", ""]
+    verdict = verify.verify(path)
+    assert verdict.proved, verify.to_text(verdict)
+
+
 def test_numbers_are_judged_relative_to_what_they_were_computed_from():
     floor = verify._floor([np.array([0.5]), np.array([30.0])])
     assert floor == pytest.approx([1e-5 * 900])

@@ -54,6 +54,8 @@ smaller than this. Where a − t is all but zero, two correct float64 calculatio
 1e-16 of what was subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
 SLOPE_TOLERANCE = 1e-4
 """For measured slopes: a central difference divides the rounding of two losses by 2ε."""
+EQUAL_LOSSES = 1e-14
+"""Final losses that differ by no more are all the best one."""
 LISTED = 20
 """How many differing cells are kept for the report."""
 
@@ -536,19 +538,25 @@ def _judge_best_rate(judge: _Judge, plan: Plan) -> None:
     final = {column: _number(cells.get((row + 1, column))) for column in columns}
     fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
     smallest = min(fine.values(), default=math.nan)
+    # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
+    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
     if any(math.isnan(loss) for loss in final.values()):
         return  # an overflow, which shows as an error; reported as such
     verdicts = {
         (row + 2, column): "diverged" if column not in fine else "best" if loss == smallest else ""
         for column, loss in final.items()
+        if len(ties) < 2 or column not in ties
     }
     if not fine:
         verdicts[row + 3, 1] = "none: all diverge"
     judge.same_text(LEARNING_RATES, "verdicts", verdicts)
     if fine:
-        first = next(column for column, loss in fine.items() if loss == smallest)
-        named, rate = (np.array([_number(cells.get(place))]) for place in ((row + 3, 1), (row, first)))
-        judge.compare(LEARNING_RATES, "best rate", [("best rate", row + 3, 1, named, rate, 0 * rate)])
+        named = _number(cells.get((row + 3, 1)))
+        rates = [_number(cells.get((row, column))) for column in ties]
+        rate = named if named in rates else rates[0]
+        found, expected = np.array([named]), np.array([rate])
+        items = [("best rate", row + 3, 1, found, expected, 0 * expected)]
+        judge.compare(LEARNING_RATES, "best rate", items)
 
 
 def _judge_summary(judge: _Judge, plan: Plan, losses: Array) -> None:
