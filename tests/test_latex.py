@@ -478,7 +478,8 @@ _READABLE = [name for name in OPERATIONS if name != "hold"]
 
 def _applied(operation: str, first: Expression) -> Expression:
     """The operation with ``first`` in every place in turn would be many; in the first and last it is."""
-    count = {"add": 3, "multiply": 3, "detached_max": 3, "subtract": 2, "divide": 2}.get(operation, 1)
+    many = {"add": 3, "multiply": 3, "detached_max": 3}
+    count = many.get(operation, 2 if operation in ("subtract", "divide", "minimum", "power") else 1)
     return apply(operation, *[first, _B, first][:count] if count == 3 else [first, first * _C][:count])
 
 

@@ -238,8 +238,8 @@ def test_the_oracle_is_autograd_and_not_our_own_program(tmp_path, seed, monkeypa
 
     original = autograd.step
 
-    def wrong(network, inputs, rate):
-        step = original(network, inputs, rate)
+    def wrong(network, inputs, rate, **options):
+        step = original(network, inputs, rate, **options)
         return replace(step, values={**step.values, "dE_dw4": step.values["dE_dw4"] * (1 + 1e-8)})
 
     monkeypatch.setattr(autograd, "step", wrong)
