@@ -39,6 +39,7 @@ CORE = {
 
 NEED_TORCH = {
     "gradsheet.backends.autograd",
+    "gradsheet.modules",
     "gradsheet.mnist.export",
     "gradsheet.mnist.model",
     "gradsheet.mnist.predict",
