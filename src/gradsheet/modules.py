@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gradsheet.errors import NetworkError
-from gradsheet.network import CLASS_LOSSES, Layer, Network
+from gradsheet.network import CLASS_LOSSES, Layer, Matrix, Network
 
 
 class _Same(NamedTuple):
@@ -104,15 +104,16 @@ def from_torch(
 def to_torch(network: Network, dtype: torch.dtype = torch.float64) -> nn.Sequential:
     """The `nn.Sequential` of a network, with its weights; biases that it does not train are frozen.
 
-    For the softmax cross-entropy, as for `nn.CrossEntropyLoss`, it gives the sums; for all other losses the
-    outputs. Raises `NetworkError` for biases that the neurons of a layer share.
+    For the softmax cross-entropy, as for `nn.CrossEntropyLoss`, it gives the sums, for all other losses
+    the outputs. Raises `NetworkError` for biases that the neurons of a layer share.
     """
     modules: list[nn.Module] = []
     known = {same.name: same for same in _ACTIVATIONS.values()}
     for number, layer in enumerate(network.layers, 1):
         if layer.shared_bias and layer.neurons > 1:
             raise NetworkError(
-                f"layers[{number}]: its neurons share one bias, which nn.Linear cannot; give each its own"
+                f"layers[{number}]: its neurons share one bias, but nn.Linear has one for each; "
+                "give each its own"
             )
         linear = nn.Linear(layer.fan_in, layer.neurons, bias=bool(layer.biases), dtype=dtype)
         linear.weight.data = torch.tensor(layer.weights, dtype=dtype)
@@ -174,7 +175,7 @@ def _linear(part: nn.Linear, where: str) -> Layer:
     if part.bias is not None:
         biases = tuple(part.bias.detach().double().tolist())
     trains = part.bias is None or part.bias.requires_grad
-    weights = part.weight.detach().double().tolist()
+    weights = tuple(map(tuple, part.weight.detach().double().tolist()))
     return Layer("identity", weights, biases, train_biases=trains)
 
 
@@ -203,10 +204,12 @@ def _with_sigmoid(layer: Layer) -> Layer:
 # ---------------------------------------------------------------- samples
 
 
-def _rows(values: Any, where: str) -> list[list[float]]:
+def _rows(values: Any, where: str) -> Matrix:
     """Numbers as rows, of float64; one number a sample becomes a row of its own."""
     try:
-        array = torch.as_tensor(values).detach().double()
+        # plain numbers straight to float64: by way of float32 they would lose digits
+        dtype = None if isinstance(values, torch.Tensor) else torch.float64
+        array = torch.as_tensor(values, dtype=dtype).detach().double()
     except (TypeError, ValueError, RuntimeError) as error:
         raise NetworkError(f"{where}: is no table of numbers ({error}); give a tensor") from None
     if array.ndim == 1:
@@ -215,14 +218,14 @@ def _rows(values: Any, where: str) -> list[list[float]]:
         raise NetworkError(
             f"{where}: has the shape {tuple(array.shape)}; give one row of numbers a sample"
         )
-    return [[float(value) for value in row] for row in array.tolist()]
+    return tuple(tuple(map(float, row)) for row in array.tolist())
 
 
-def _one_hot(targets: list[list[float]], classes: int) -> list[list[float]]:
+def _one_hot(targets: Matrix, classes: int) -> Matrix:
     for number, (label,) in enumerate(targets, 1):
         if label not in range(classes):
             raise NetworkError(
                 f"y: label {label:g} of sample {number} is out of range; with {classes} outputs, labels "
                 f"are whole numbers from 0 to {classes - 1}"
             )
-    return [[float(label == k) for k in range(classes)] for (label,) in targets]
+    return tuple(tuple(float(label == k) for k in range(classes)) for (label,) in targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,11 +27,16 @@ from gradsheet.check.judge import (
 )
 from gradsheet.check.labels import read_label
 from gradsheet.check.links import at_own_rates, wrong_links
-from gradsheet.check.methods import other_method, updates_in_batches, with_own_rates
+from gradsheet.check.methods import (
+    at_typed_rate,
+    other_method,
+    updates_in_batches,
+    with_own_rates,
+)
 from gradsheet.check.own import own_reading
 from gradsheet.check.reading import Reading, is_backward, labelled_rate, new_name, readings
 from gradsheet.check.sheets import Book, Sheet, read, texts
-from gradsheet.check.structure import Key, NotUnderstood, Reader, find_parameters
+from gradsheet.check.structure import Formula, Key, NotUnderstood, Reader, find_parameters
 from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
@@ -109,13 +115,27 @@ def _understood(
                 reader = Reader(book, table)
                 judgements.append(best(reader))
             except (NotUnderstood, Unreadable) as error:
-                if not table.labels and not find_parameters(reader):
-                    continue  # a summary of other sheets, say: nothing in it speaks of a network
+                if _only_links(reader) or (not table.labels and not find_parameters(reader)):
+                    continue  # a summary of other sheets, say: nothing in it computes a network
                 reasons.append(f"{sheet.name}, headers in {_line(table)}: {error}")
         if judgements:
             return judgements, reasons + _unjudged(sheet, judgements)
         first = reasons if first is None else first
     return [], first or []
+
+
+def _only_links(reader: Reader) -> bool:
+    """Whether all formulas of a table only show what stands elsewhere."""
+    cells = [
+        reader.table.cell(place, k)
+        for place in reader.table.places
+        for k in range(len(reader.table.lines))
+    ]
+    trees = [(cell, reader.book.tree(cell)) for cell in cells if reader.book.formula(cell) is not None]
+    return bool(trees) and all(
+        isinstance(tree, Reference) and reader.table.locate(tree.at(cell)) is None
+        for cell, tree in trees
+    )
 
 
 def _unjudged(sheet: Sheet, judgements: Sequence[Judgement]) -> list[str]:
@@ -141,11 +161,11 @@ def best(reader: Reader) -> Judgement:
     Raises `NotUnderstood`, also where most of what it says of the forward pass would be wrong.
     """
     found = readings(reader)
-    judged = [with_own_rates(judge(reading)) for reading in found]
+    judged = [with_own_rates(at_typed_rate(judge(reading))) for reading in found]
     judged = [each for each in judged if _follows(each)]
     if not judged:
         raise NotUnderstood(found[0].layers.doubt)
-    chosen = min(judged, key=lambda each: (each.columns, each.cells, each.reading.factor != 1.0))
+    chosen = min(judged, key=_doubt)
     if chosen.judged == 0:
         raise NotUnderstood("its formulas could not be read")
     if updates_in_batches(chosen.reading):
@@ -164,6 +184,13 @@ def best(reader: Reader) -> Judgement:
     if 2 * len(wrong) > len(forward):
         raise NotUnderstood("most of its forward pass is not what a dense network computes")
     return chosen
+
+
+def _doubt(judgement: Judgement) -> tuple[int, bool, int]:
+    """How much a reading leaves unexplained: wrong columns, then a convention that nobody names, then
+    wrong cells."""
+    reading = judgement.reading
+    return judgement.columns, reading.factor != 1.0 or not reading.steady, judgement.cells
 
 
 def _follows(judgement: Judgement) -> bool:
@@ -367,19 +394,16 @@ def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int
     if wrong.kind != "formula" or formula is None or not reading.is_update(wrong.name):
         return None
     _, shift = rule_of(reading, wrong.name)
-    own = reading.keys[wrong.name.removeprefix("new_")]._replace(shift=shift)
-    others = [key for key in reader.keys(formula) if key != own]
-    if len(others) != 1 or others[0].shift != shift or others[0].place is None:
+    found = _step_read(reading, wrong.name, formula)
+    if found is None:
         return None
-    step, place = others[0], others[0].place
-    if reading.name_of(step) is not None or reader.usual(place) is None:
-        return None
+    place, sign = found
+    signs = Counter(other[1] for name in reading.keys if (other := _usual_step(reading, name)))
+    if signs[-sign] > signs[sign]:
+        return None  # the others take their steps with the other sign: it is the update that is wrong
     label = table.labels.get(place)
     if label is not None and label.key != wrong.name.removeprefix("new_"):
         return None  # the step of another weight: it is the update that takes the wrong one
-    sign = reader.value(formula, {own: 0.5, step: 0.25}) - 0.5
-    if not math.isclose(abs(sign), 0.25):
-        return None
     change, downhill = step_of(reading, wrong.name)
     if downhill == (sign > 0):
         change = negate(change)
@@ -387,7 +411,35 @@ def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int
     same_as = {book.pattern(table.cell(place, i + shift)) for i in wrong.iterations}
     lines = range(len(table.lines))
     iterations = tuple(i for i in lines if book.pattern(table.cell(place, i)) in same_as)
+    if {i - shift for i in iterations} - {*wrong.iterations, len(table.lines)}:
+        return None  # the same step is right in other rows
     return place, iterations, "=" + _in_their_references(reading, change, first)
+
+
+def _usual_step(reading: Reading, name: str) -> tuple[int, int] | None:
+    """`_step_read` of the formula that most cells of an update hold."""
+    key = reading.keys[name]
+    formula = reading.reader.usual(key.place) if key.place is not None else None
+    if formula is None or not reading.is_update(name):
+        return None
+    return _step_read(reading, name, formula)
+
+
+def _step_read(reading: Reading, name: str, formula: Formula) -> tuple[int, int] | None:
+    """The column that an update adds (1) to the weight or subtracts (−1) from it, where it reads no
+    other and this holds no quantity that is known."""
+    reader, (_, shift) = reading.reader, rule_of(reading, name)
+    own = reading.keys[name.removeprefix("new_")]._replace(shift=shift)
+    others = [key for key in reader.keys(formula) if key != own]
+    if len(others) != 1 or others[0].shift != shift:
+        return None
+    step = others[0]
+    if step.place is None or reading.name_of(step) is not None or reader.usual(step.place) is None:
+        return None
+    change = reader.value(formula, {own: 0.5, step: 0.25}) - 0.5
+    if not math.isclose(abs(change), 0.25):
+        return None
+    return step.place, 1 if change > 0 else -1
 
 
 def _slid(reading: Reading, wrong: Wrong) -> tuple[str, str]:

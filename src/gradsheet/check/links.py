@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from gradsheet.check.formula import Area, Cell, Reference, leaves
 from gradsheet.check.judge import Judgement, judge
+from gradsheet.check.labels import begins_with_rate
 from gradsheet.check.reading import Reading, labelled_rate, new_name
 from gradsheet.check.structure import Key
 from gradsheet.check.verdict import Finding
 
 FEWEST_LINKS = 3
-"""Numbers that a table takes from another one: fewer do not tell what was meant."""
+"""Weights that a table takes from another one: fewer do not tell what was meant."""
 
 
 def at_own_rates(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -42,7 +43,17 @@ def _is_left_out(reading: Reading, own: Key) -> bool:
     heads = (cell.column if table.turned else cell.row) < table.lines[0]
     listed = not math.isnan(book.number(beside))
     differs = book.number(cell) != book.number(rate.cell)
-    return heads and differs and not listed and not _is_read(reading, own)
+    text = _text_before(reading, cell)
+    spoken = begins_with_rate(text) and not text.strip().casefold().startswith(("α", "alpha"))
+    return heads and differs and not listed and spoken and not _is_read(reading, own)
+
+
+def _text_before(reading: Reading, cell: Cell) -> str:
+    """The nearest text to the left of a cell, or over it: a lone n, or α, names no rate."""
+    values = reading.table.sheet.values
+    places = [(cell.row, cell.column - left) for left in range(1, 5)]
+    places += [(cell.row - up, cell.column) for up in (1, 2)]
+    return next((text for p in places if isinstance(text := values.get(p), str)), "")
 
 
 def _is_read(reading: Reading, key: Key) -> bool:
@@ -62,8 +73,8 @@ def _is_read(reading: Reading, key: Key) -> bool:
 
 @dataclass(frozen=True)
 class _Link:
-    """A weight or a number of the data that the first iteration takes from another table: from which
-    quantity there, and from which iteration."""
+    """A weight that the first iteration takes from another table: from which quantity there, and from
+    which iteration."""
 
     wanted: str
     cell: Cell
@@ -77,32 +88,22 @@ class _Link:
 
 
 def wrong_links(judgements: Sequence[Judgement]) -> Iterator[Finding]:
-    """Weights and data that a table takes from another column of another table, or from another row,
-    while most take their own."""
+    """Weights that a table takes from another column of another table, while most take their own."""
     readings = [judgement.reading for judgement in judgements]
     for reading in readings:
         links = list(_links(reading, readings))
-        right = [link for link in links if link.matches]
+        new = 2 * sum(link.name.startswith("new_") for link in links) > len(links)
+        right = [link for link in links if link.matches and link.name.startswith("new_") == new]
         if len(links) < FEWEST_LINKS or 2 * len(right) <= len(links):
             continue
-        places = Counter(
-            (id(link.source), link.iteration) for link in right if link.wanted in reading.updated
-        )
-        if not places:
-            continue
-        common = places.most_common(1)[0][0]
-        pattern = next(link for link in right if (id(link.source), link.iteration) == common)
         for link in links:
-            # data may well be taken from a table above the one that the weights come from
-            strays = link.wanted in reading.updated and (id(link.source), link.iteration) != common
-            if not link.matches or strays:
-                yield _finding(reading, link, pattern)
+            if link not in right:
+                yield _finding(reading, link, right[0])
 
 
 def _links(reading: Reading, readings: Sequence[Reading]) -> Iterator[_Link]:
     book = reading.reader.book
-    data = (q.name for q in reading.program.of_role("data") if q.name in reading.keys)
-    for name in (*sorted(reading.updated), *data):
+    for name in sorted(reading.updated):
         place = reading.keys[name].place
         if place is None:
             continue

@@ -6,7 +6,7 @@ samples, or gradients of another loss no verdict is given.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,9 +15,9 @@ import numpy as np
 
 from gradsheet.check.causes import UNEXPLAINED
 from gradsheet.check.formula import Reference, Unreadable
-from gradsheet.check.judge import Judgement, Wrong
+from gradsheet.check.judge import Judgement, Wrong, judge
 from gradsheet.check.labels import begins_with_rate
-from gradsheet.check.reading import Reading, is_backward
+from gradsheet.check.reading import Reading, is_backward, new_name
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.check.verdict import Finding
 from gradsheet.compiler import gradient_name
@@ -73,6 +73,27 @@ def _keys(reading: Reading, formula: Formula | None) -> list[Key]:
 # ---------------------------------------------------------------- learning rates of their own
 
 
+def at_typed_rate(judgement: Judgement) -> Judgement:
+    """Where the learning rate stands in no cell, the judgement by the one that most updates have typed
+    in, or the steps that they add."""
+    reading = judgement.reading
+    if isinstance(reading.rate, Key):
+        return judgement
+    rates: Counter[float] = Counter()
+    for name in reading.updated:
+        key = reading.keys.get(new_name(name), reading.keys[name])
+        formula = reading.reader.usual(key.place) if key.place is not None else None
+        rate = _rate_in(reading, name, formula) if formula is not None else None
+        if rate is not None:
+            rates[round(rate, 9)] += 1
+    if not rates:
+        return judgement
+    rate, count = rates.most_common(1)[0]
+    if rate == reading.rate or 2 * count <= len(reading.updated):
+        return judgement
+    return judge(replace(reading, rate=rate))
+
+
 def with_own_rates(judgement: Judgement) -> Judgement:
     """The judgement without the updates that have a learning rate of their own.
 
@@ -119,10 +140,12 @@ def _own_rate(reading: Reading, wrong: Wrong, k: int) -> float | None:
     """The factor of an update w − factor·∂E/∂w: of the learning rate where the update reads it; None
     where it is no such update, or the factor stands in a cell that nothing calls a learning rate."""
     formula = reading.reader.formula(wrong.place, k)
-    if formula is None:
-        return None
-    parameter = wrong.name.removeprefix("new_")
-    world = reading.worlds[0 if wrong.name.startswith("new_") else -1]
+    return None if formula is None else _rate_in(reading, wrong.name.removeprefix("new_"), formula)
+
+
+def _rate_in(reading: Reading, parameter: str, formula: Formula) -> float | None:
+    """See `_own_rate`."""
+    world = reading.worlds[0 if new_name(parameter) in reading.keys else -1]
     try:
         step = world[parameter] - reading.found(formula)
     except Unreadable:

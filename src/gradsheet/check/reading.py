@@ -361,12 +361,14 @@ class _Maker:
         targets: list[Source | None] = [None] * len(outputs)
         factors: list[float | None] = []
         shares: list[float] = []
+        firsts: list[float | None] = []  # as the first row has it, where that is another one
         for place in by_kind["loss"]:
             for k, output in enumerate(outputs):
-                found = self.loss_of(place, output, outputs)
+                found = self.loss_of(self.reader.usual(place), output, outputs)
                 if found is not None:
                     targets[k], factor = found
                     factors.append(factor)
+                firsts += self.first_factor(place, output, outputs)
         for place in by_kind["loss"]:
             read = self.only_target(place, outputs)
             if read is not None and targets[read[0]] is None:
@@ -377,11 +379,13 @@ class _Maker:
                 shares += own
                 continue
             for k, output in enumerate(outputs):
-                found = self.loss_of(place, output, outputs)
+                found = self.loss_of(self.reader.usual(place), output, outputs)
                 if found is not None:
                     targets[k] = found[0] if targets[k] is None else targets[k]
                     if not by_kind["loss"]:
                         factors.append(found[1])
+                if not by_kind["loss"]:
+                    firsts += self.first_factor(place, output, outputs)
         labelled = labelled or labelled_cells(self.reader, "target")
         numbers = sorted(labelled)
         for k in range(len(outputs)):
@@ -394,11 +398,22 @@ class _Maker:
             complete = [labelled[number] for number in numbers]  # one loss reads the wrong target
         if not factors:
             factors, shares = self.loss_by_numbers(outputs, complete)
+        possible = _most_common(factors) or _most_common(firsts) or [0.5, 1.0]
+        if len(set(firsts)) == 1:
+            possible += [factor for factor in firsts[:1] if factor not in possible]
         return [
-            _Loss(tuple(complete), factor, share, not factors, unnamed)
-            for factor in _most_common(factors) or [0.5]
+            _Loss(tuple(complete), factor, share, not (factors or firsts), unnamed)
+            for factor in possible
             for share in _most_common(shares) or [1.0]
         ]
+
+    def first_factor(self, place: int, output: Key, outputs: Sequence[Key]) -> list[float | None]:
+        """The factor of a loss in the first row, where its formula is not the usual one."""
+        first, usual = self.reader.formula(place, 0), self.reader.usual(place)
+        if first is None or usual is None or first.tree == usual.tree:
+            return []
+        found = self.loss_of(first, output, outputs)
+        return [] if found is None else [found[1]]
 
     def loss_by_numbers(
         self, outputs: Sequence[Key], targets: Sequence[Source]
@@ -440,7 +455,8 @@ class _Maker:
         for place in self.reader.table.places:
             if place in neurons or place in self.parameters or place in self.reader.table.labels:
                 continue
-            hits = sum(self.loss_of(place, output, outputs) is not None for output in outputs)
+            usual = self.reader.usual(place)
+            hits = sum(self.loss_of(usual, output, outputs) is not None for output in outputs)
             if hits:
                 by_kind["loss" if hits == 1 and len(outputs) > 1 else "total"].append(place)
 
@@ -458,10 +474,9 @@ class _Maker:
         return (read[0], others[0]) if len(read) == len(others) == 1 else None
 
     def loss_of(
-        self, place: int, output: Key, outputs: Sequence[Key]
+        self, formula: Formula | None, output: Key, outputs: Sequence[Key]
     ) -> tuple[Source, float | None] | None:
         """Target and factor of what a column computes from an output: c·(t − a)², or a cross-entropy."""
-        formula = self.reader.usual(place)
         if formula is None:
             return None
         try:
@@ -916,14 +931,18 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
         matches += [(Key(place), name) for name in candidates if same(values, reading.expected(name))]
     for key, name in matches:
         # ∂E/∂a may be a δ without its slope, or another neuron's: then what reads it is wrong
-        if not name.startswith("dE") or _readers_right(reading, key, reading.known):
+        if _readers_right(reading, key, reading.known):
             return key, name
     for place in unknown:
         if _readers_right(reading, Key(place), reading.known):
             continue
-        for name in candidates:
-            if _readers_right(reading, Key(place), _healed(reading, {place: name})):
-                return Key(place), name
+        healing = [
+            name
+            for name in candidates
+            if _readers_right(reading, Key(place), _healed(reading, {place: name}))
+        ]
+        if healing:
+            return Key(place), max(healing, key=lambda name: _was_meant(reading, place, name))
     return matches[0] if matches else _turned(reading, unknown, candidates)
 
 
@@ -950,6 +969,17 @@ def _turned(
         ):
             return Key(place), name
     return None
+
+
+def _was_meant(reading: Reading, place: int, name: str) -> int:
+    """How far a wrong column shows what it should hold: in one of its rows, or but for the sign."""
+    first, usual = reading.reader.formula(place, 0), reading.reader.usual(place)
+    if first is not None and _is_right(reading, reading.known, name, first):
+        return 2
+    try:
+        return int(usual is not None and same(-reading.found(usual), reading.expected(name)))
+    except Unreadable:
+        return 0
 
 
 def _healed(reading: Reading, places: Mapping[int, str]) -> _Known:
@@ -1030,22 +1060,43 @@ def _values_of(reading: Reading, key: Key) -> Array | None:
 
 
 def _without_steps(reading: Reading) -> Reading:
-    """Columns that hold ±η·∂E/∂w are steps on the way to the update, not gradients."""
+    """Columns that hold ±η·∂E/∂w are steps on the way to the update, or how the weights changed: no
+    gradients. Of those with a header that says so, most have to hold steps."""
     gradients = {key: name for key, name in reading.quantities.items() if name.startswith("dE_d")}
-    steps = set()
+    steps, changes = set(), set()
+    rate = reading.rate_draws if isinstance(reading.rate, Key) else _typed_into_steps(reading, gradients)
     for key, name in gradients.items():
-        values, step = _values_of(reading, key), reading.rate_draws * reading.expected(name)
-        if (
-            values is not None
-            and isinstance(reading.rate, Key)
-            and (same(values, step) or same(values, -step))
-        ):
+        values, parameter = _values_of(reading, key), name.removeprefix("dE_d")
+        if values is None or parameter not in reading.updated:
+            continue
+        step = None if rate is None else rate * reading.expected(name)
+        change = reading.worlds[0][parameter] - reading.worlds[-1][parameter]
+        if same(values, change) or same(values, -change):
+            changes.add(key)
+        elif step is not None and (same(values, step) or same(values, -step)):
             steps.add(key)
-    if 2 * len(steps) <= len(gradients) or len(steps) < 2:
+    if 2 * len(steps) > len(gradients) and len(steps) > 1:
+        steps = set(gradients)
+    else:
+        steps = changes | {key for key in steps if key.place not in reading.table.labels}
+    if not steps:
         return reading
-    kept = {key: name for key, name in reading.quantities.items() if key not in gradients}
+    kept = {key: name for key, name in reading.quantities.items() if key not in steps}
     note = "the columns named like gradients hold the steps η·∂E/∂w: judged by the updates"
     return replace(reading, quantities=kept, notes=(*reading.notes, note))
+
+
+def _typed_into_steps(reading: Reading, gradients: Mapping[Key, str]) -> float | None:
+    """The learning rate that most columns of steps −η·∂E/∂w have typed in, or None."""
+    rates: Counter[float] = Counter()
+    for key, name in gradients.items():
+        values, expected = _values_of(reading, key), reading.expected(name)
+        if reading.rate is None and values is not None and np.abs(expected).max() > 0:
+            rates[_nice(float(np.dot(values, expected) / np.dot(expected, expected)))] += 1
+    if not rates:
+        return None
+    rate, count = rates.most_common(1)[0]
+    return -rate if rate < 0 and 2 * count > len(gradients) else None
 
 
 def _without_differences(reading: Reading) -> Reading:

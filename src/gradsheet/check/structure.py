@@ -401,6 +401,8 @@ class _NeuronFinder:
     def __init__(self, reader: Reader, parameters: Iterable[int]) -> None:
         self.reader = reader
         self.parameters = {Key(place) for place in parameters}
+        names = reader.table.labels
+        self.biases = {Key(p) for p in parameters if p in names and names[p].key.startswith("b")}
         self.by_place: dict[int, Neuron] = {}
 
     def find(self) -> list[Neuron]:
@@ -431,7 +433,7 @@ class _NeuronFinder:
         """An output that was computed from the sum of another neuron, a_h2 = σ(h1), belongs to the one
         neuron of the layer that has none."""
         label = self.reader.table.labels.get(place)
-        if label is None or label.kind != "forward":
+        if label is not None and label.kind != "forward":
             return
         try:
             read = [self.by_place[k.place or 0] for k in self.reader.keys(formula) if k in self.sums]
@@ -530,8 +532,11 @@ class _NeuronFinder:
             if same(1 + slope, 1.0):
                 continue  # it cancels out, as in a change since the start, w − w
             rest = rest - slope * values[key]
-            sources = _adding_up_to(slope, others, values)
-            if sources:  # two where one weight stands in two terms
+            # two where one weight stands in two terms; a minus between terms is a mistake to be named
+            sources = _adding_up_to(slope, others, values) or _adding_up_to(-slope, others, values)[:1]
+            if len(sources) == 1 and self.is_one(sources[0]) and key in self.biases:
+                neuron.biases.append(key)
+            elif sources:
                 neuron.terms += [(key, source) for source in sources]
             elif same(slope, 1.0):
                 neuron.biases.append(key)
@@ -547,6 +552,12 @@ class _NeuronFinder:
                 return None
             neuron.biases.append(fixed)
         return neuron if neuron.terms else None
+
+    def is_one(self, key: Key) -> bool:
+        """Whether a cell is the input 1 that some draw for a bias."""
+        cell = key.cell if key.place is None else self.reader.table.cell(key.place, 0)
+        fixed = key.place is None or key.place in self.reader.constant
+        return fixed and cell is not None and self.reader.book.number(cell) == 1
 
     def slope(self, formula: Formula, values: Mapping[Key, Array], key: Key) -> Any:
         moved = {**values, key: values[key] + 1.0}
@@ -954,6 +965,6 @@ def _activations(
     (depth, doubt), *more = unknown
     if more:
         raise NotUnderstood(doubt)
-    slopes = (name for name in ACTIVATIONS if name != "identity")
+    slopes = (name for name in OF_ONE_SUM if name != "identity")
     possible = [(*found[:depth], name, *found[depth + 1 :]) for name in slopes]
     return possible, depth, doubt
