@@ -313,3 +313,132 @@ def test_a_sheet_that_goes_on_with_another_weight_is_a_mistake(tmp_path: Path, t
     book.save(truth.path)
     wanted = [] if taken == "w7" else [("w7", f"{second.columns['w7']}{second.first_row}")]
     assert places(check(truth.path)) == wanted
+
+
+# ---------------------------------------------------------------- rates, steps and biases of other kinds
+
+
+def with_inline_updates(tmp_path: Path, rate: str) -> tuple[Path, Table]:
+    """No columns of gradients: they stand in the updates, with the rate."""
+    truth = build(tmp_path / "sheet.xlsx", COURSE)
+    table = truth.tables[0]
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[table.sheet]
+    for k in range(1, 9):
+        gradient = table.columns[f"dE/dw{k}"]
+        for row in range(table.first_row, table.last_row + 1):
+            inner = str(cells[f"{gradient}{row}"].value)[1:]
+            if row < table.last_row:
+                weight = table.columns[f"w{k}"]
+                cells[f"{weight}{row + 1}"] = f"={weight}{row}-{rate}*({inner})"
+            cells[f"{gradient}{row}"] = None
+        cells[f"{gradient}{table.header_row}"] = None
+    book.save(truth.path)
+    return truth.path, table
+
+
+def test_one_mistake_among_updates_with_a_typed_rate_is_named_alone(tmp_path: Path) -> None:
+    path, table = with_inline_updates(tmp_path, "0.5")
+    assert check(path).outcome == "correct"
+    rows = range(table.first_row + 1, table.last_row + 1)
+    read_above: Rule = lambda formula, at, row: re.sub(  # noqa: E731
+        rf"\b{at('i1', row - 1)}\b", at("i2", row - 1), formula
+    )
+    constants = {
+        n: str(openpyxl.load_workbook(path)[table.sheet][table.columns[n] + "5"].value)
+        for n in ("i1", "i2")
+    }
+    assert constants["i1"] != constants["i2"]
+    change(path, table, "w3", read_above, rows)
+    column = table.columns["w3"]
+    assert places(check(path)) == [("update of w3", f"{column}{rows[0]}:{column}{rows[-1]}")]
+
+
+@pytest.mark.parametrize("header", ["Δw1", "dw1", "change"])
+def test_how_a_weight_changed_is_no_gradient(tmp_path: Path, header: str) -> None:
+    path, table = with_inline_updates(tmp_path, "$F$2")
+    book = openpyxl.load_workbook(path)
+    cells = book[table.sheet]
+    column, weight = table.columns["dE/dw1"], table.columns["w1"]
+    cells[f"{column}{table.header_row}"] = header
+    for row in range(table.first_row + 1, table.last_row + 1):
+        cells[f"{column}{row}"] = f"={weight}{row}-{weight}{row - 1}"
+    book.save(path)
+    verdict = check(path)
+    assert (verdict.outcome, verdict.findings) == ("correct", ())
+
+
+@pytest.mark.parametrize("name", ["α", "n", "h"])
+def test_a_letter_over_a_table_is_not_for_sure_its_rate(tmp_path: Path, name: str) -> None:
+    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
+    first, second = truth.tables
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[second.sheet]
+    cells["E2"], cells["F2"] = name, 0.01
+    for k in range(1, 9):
+        for row in range(second.first_row + 1, second.last_row + 1):
+            update = cells[f"{second.columns[f'w{k}']}{row}"]
+            update.value = update.value.replace("$F$2", f"'{first.sheet}'!$F$2")
+    book.save(truth.path)
+    assert check(truth.path).findings == ()
+
+
+def test_biases_may_be_weights_of_an_input_of_ones(tmp_path: Path) -> None:
+    truth = build(tmp_path / "sheet.xlsx", BIASES)
+    table = truth.tables[0]
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[table.sheet]
+    ones = openpyxl.utils.get_column_letter(cells.max_column + 2)
+    cells[f"{ones}{table.header_row}"] = "one"
+    for row in range(table.first_row, table.last_row + 1):
+        cells[f"{ones}{row}"] = 1
+        for total, bias in (("h1", "b1"), ("h2", "b2"), ("o1", "b3"), ("o2", "b4")):
+            cell, b = cells[f"{table.columns[total]}{row}"], f"{table.columns[bias]}{row}"
+            cell.value = re.sub(rf"\b{b}\b", f"{b}*{ones}{row}", cell.value)
+    book.save(truth.path)
+    verdict = check(truth.path)
+    assert (verdict.outcome, verdict.findings, verdict.reason) == ("correct", (), "")
+
+
+@pytest.mark.parametrize("name", ["h1", "o2"])
+def test_a_minus_between_the_terms_of_a_sum_is_named(tmp_path: Path, name: str) -> None:
+    verdict, cells = planted(tmp_path, COURSE, name, text("+", "-"))
+    assert places(verdict) == [(name, cells)]
+
+
+def test_a_step_that_is_subtracted_where_the_others_are_added_is_wrong_in_the_update(
+    tmp_path: Path,
+) -> None:
+    truth = build(tmp_path / "sheet.xlsx", COURSE)
+    table = truth.tables[0]
+    rows = range(table.first_row, table.last_row + 1)
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[table.sheet]
+    for k in range(1, 9):
+        letter = openpyxl.utils.get_column_letter(cells.max_column + 1)
+        cells[f"{letter}{table.header_row}"] = f"Δw{k}"
+        weight = table.columns[f"w{k}"]
+        for row in rows:
+            cells[f"{letter}{row}"] = f"=-$F$2*{table.columns[f'dE/dw{k}']}{row}"
+            if row < rows[-1]:
+                cells[f"{weight}{row + 1}"] = f"={weight}{row}{'-' if k == 4 else '+'}{letter}{row}"
+    book.save(truth.path)
+    column = table.columns["w4"]
+    assert places(check(truth.path)) == [("update of w4", f"{column}{rows[1]}:{column}{rows[-1]}")]
+
+
+def test_layers_that_were_not_found_are_no_wrong_loss(tmp_path: Path) -> None:
+    """The second layer has weights without a name that is known: its losses depend on more."""
+    truth = build(tmp_path / "sheet.xlsx", Sheet(updates="same row"))
+    table = truth.tables[0]
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[table.sheet]
+    for k in range(5, 9):
+        cells[f"{table.columns[f'w{k}']}{table.header_row}"] = f"wg{k}q"
+        for name in (f"dE/dw{k}", f"w{k} new"):
+            if name in table.columns:
+                cells[f"{table.columns[name]}{table.header_row}"] = f"{name[:3]} wg{k}q"
+    for name in ("o1", "o2", "a_o1", "a_o2"):
+        cells[f"{table.columns[name]}{table.header_row}"] = f"q {name}"
+    book.save(truth.path)
+    assert check(truth.path).findings == ()

@@ -398,6 +398,8 @@ class _Maker:
             complete = [labelled[number] for number in numbers]  # one loss reads the wrong target
         if not factors:
             factors, shares = self.loss_by_numbers(outputs, complete)
+        if not factors and not firsts:
+            self.refuse_deeper(by_kind["loss"] or by_kind["total"], outputs)
         possible = _most_common(factors) or _most_common(firsts) or [0.5, 1.0]
         if len(set(firsts)) == 1:
             possible += [factor for factor in firsts[:1] if factor not in possible]
@@ -406,6 +408,21 @@ class _Maker:
             for factor in possible
             for share in _most_common(shares) or [1.0]
         ]
+
+    def refuse_deeper(self, places: Sequence[int], outputs: Sequence[Key]) -> None:
+        """Raise `NotUnderstood` where every loss goes by other ways than the outputs that were found:
+        then there are further layers, which were not understood."""
+        others = 0
+        for place in places:
+            formula = self.reader.usual(place)
+            try:
+                read = self.leaves(formula, outputs) if formula is not None else []
+            except Unreadable:
+                read = []
+            changing = (key.place for key in read if key not in outputs)
+            others += any(p is not None and p not in self.reader.constant for p in changing)
+        if places and others == len(places):
+            raise NotUnderstood("its losses depend on more than the outputs that were found")
 
     def first_factor(self, place: int, output: Key, outputs: Sequence[Key]) -> list[float | None]:
         """The factor of a loss in the first row, where its formula is not the usual one."""
