@@ -123,7 +123,7 @@ def trained_by_torch(optimizer: str, schedule: str, rate: float, steps: int) -> 
 def assert_trained_as_torch_does(folder: Path, optimizer: str, schedule: str, engine: str) -> None:
     network = SEED.learning(optimizer, schedule)
     path = written(folder, network, learning_rate=0.05, steps=50, learning_rates=(0.01,))
-    cells = verify.ENGINES[engine](path)["Backprop"]
+    cells = verify.ENGINES[engine].recalculate(path)["Backprop"]
     table = Plan(compile_network(network), 50, 1).backprop
     found = [
         [cells[table.first_row + step, table.columns[f"w{k}"]] for k in range(1, 9)]
