@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
@@ -248,55 +249,47 @@ def test_rules_in_words_may_stand_under_the_headers(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- between tables
 
 
-def test_a_second_training_at_the_rate_of_the_first_is_a_mistake(tmp_path: Path) -> None:
-    sheet = Sheet(learning_rates=(0.5, 2.0))
-    truth = build(tmp_path / "sheet.xlsx", sheet)
+def at_one_rate(tmp_path: Path) -> tuple[Path, Table, Any]:
+    """Two sheets with a learning rate each; the second learns at that of the first."""
+    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
     assert check(truth.path).outcome == "correct"
     first, second = truth.tables
     book = openpyxl.load_workbook(truth.path)
-    rows = range(second.first_row + 1, second.last_row + 1)
-    for k in range(1, 9):
-        for row in rows:
-            cell = book[second.sheet][f"{second.columns[f'w{k}']}{row}"]
-            cell.value = cell.value.replace("$F$2", f"'{first.sheet}'!$F$2")
-    book.save(truth.path)
-    verdict = check(truth.path)
-    assert [finding.quantity for finding in verdict.findings] == [f"update of w{k}" for k in range(1, 9)]
-    assert {finding.sheet for finding in verdict.findings} == {second.sheet}
-
-
-def test_one_rate_for_all_sheets_is_right_where_none_says_otherwise(tmp_path: Path) -> None:
-    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
-    first, second = truth.tables
-    book = openpyxl.load_workbook(truth.path)
-    book[second.sheet]["E2"], book[second.sheet]["F2"] = None, None
     for k in range(1, 9):
         for row in range(second.first_row + 1, second.last_row + 1):
             cell = book[second.sheet][f"{second.columns[f'w{k}']}{row}"]
             cell.value = cell.value.replace("$F$2", f"'{first.sheet}'!$F$2")
     book.save(truth.path)
-    verdict = check(truth.path)
+    return truth.path, second, book
+
+
+def test_a_second_training_at_the_rate_of_the_first_is_a_mistake(tmp_path: Path) -> None:
+    path, second, _ = at_one_rate(tmp_path)
+    verdict = check(path)
+    assert [finding.quantity for finding in verdict.findings] == [f"update of w{k}" for k in range(1, 9)]
+    assert {finding.sheet for finding in verdict.findings} == {second.sheet}
+
+
+def test_one_rate_for_all_sheets_is_right_where_none_says_otherwise(tmp_path: Path) -> None:
+    path, second, book = at_one_rate(tmp_path)
+    book[second.sheet]["E2"], book[second.sheet]["F2"] = None, None
+    book.save(path)
+    verdict = check(path)
     assert (verdict.outcome, verdict.findings) == ("correct", ())
 
 
 @pytest.mark.parametrize("cell", ["F200", "F2"])
 def test_learning_rates_that_are_only_listed_are_nobodys_own(tmp_path: Path, cell: str) -> None:
     """Below the table, or several in a row: what was tried, say."""
-    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
-    first, second = truth.tables
-    book = openpyxl.load_workbook(truth.path)
+    path, second, book = at_one_rate(tmp_path)
     cells = book[second.sheet]
     cells["E2"], cells["F2"] = None, None
     cells[cell].offset(0, -1).value, cells[cell].offset(0, 1).value = "learning rate", 1.0
     cells[cell] = 2.0
     if cell == "F200":
         cells[cell].offset(0, 1).value = None
-    for k in range(1, 9):
-        for row in range(second.first_row + 1, second.last_row + 1):
-            update = cells[f"{second.columns[f'w{k}']}{row}"]
-            update.value = update.value.replace("$F$2", f"'{first.sheet}'!$F$2")
-    book.save(truth.path)
-    verdict = check(truth.path)
+    book.save(path)
+    verdict = check(path)
     assert (verdict.outcome, verdict.findings) == ("correct", ())
 
 
@@ -313,6 +306,21 @@ def test_a_sheet_that_goes_on_with_another_weight_is_a_mistake(tmp_path: Path, t
     book.save(truth.path)
     wanted = [] if taken == "w7" else [("w7", f"{second.columns['w7']}{second.first_row}")]
     assert places(check(truth.path)) == wanted
+
+
+def test_a_larger_network_may_begin_with_the_weights_of_a_smaller_one(tmp_path: Path) -> None:
+    """The first sheet has no w8: the w8 of the second begins with what that calls w9."""
+    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
+    first, second = truth.tables
+    book = openpyxl.load_workbook(truth.path)
+    for k in range(1, 9):
+        cell = f"{second.columns[f'w{k}']}{second.first_row}"
+        book[second.sheet][cell] = f"='{first.sheet}'!{first.columns[f'w{k}']}{first.last_row}"
+    for name, header in (("w8", "w9"), ("dE/dw8", "∂E/∂w9")):
+        book[first.sheet][f"{first.columns[name]}{first.header_row}"] = header
+    book.save(truth.path)
+    verdict = check(truth.path)
+    assert (verdict.outcome, verdict.findings) == ("correct", ())
 
 
 # ---------------------------------------------------------------- rates, steps and biases of other kinds
@@ -370,17 +378,11 @@ def test_how_a_weight_changed_is_no_gradient(tmp_path: Path, header: str) -> Non
 
 @pytest.mark.parametrize("name", ["α", "n", "h"])
 def test_a_letter_over_a_table_is_not_for_sure_its_rate(tmp_path: Path, name: str) -> None:
-    truth = build(tmp_path / "sheet.xlsx", Sheet(learning_rates=(0.5, 2.0)))
-    first, second = truth.tables
-    book = openpyxl.load_workbook(truth.path)
+    path, second, book = at_one_rate(tmp_path)
     cells = book[second.sheet]
     cells["E2"], cells["F2"] = name, 0.01
-    for k in range(1, 9):
-        for row in range(second.first_row + 1, second.last_row + 1):
-            update = cells[f"{second.columns[f'w{k}']}{row}"]
-            update.value = update.value.replace("$F$2", f"'{first.sheet}'!$F$2")
-    book.save(truth.path)
-    assert check(truth.path).findings == ()
+    book.save(path)
+    assert check(path).findings == ()
 
 
 def test_biases_may_be_weights_of_an_input_of_ones(tmp_path: Path) -> None:

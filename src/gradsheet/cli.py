@@ -58,7 +58,7 @@ _steps = click.option(
 _learning_rate = click.option(
     "--learning-rate", type=float, help="Learning rate η.  [default: the network's own]"
 )
-_OPTIMIZERS = [
+_LEARNING_OPTIONS = [
     click.option("--optimizer", metavar="NAME", help="How the weights are updated: sgd, momentum, "
                  "nesterov, adagrad, rmsprop, adam, adamw or another of docs/optimizers.md.  "
                  "[default: the network's own]"),
@@ -69,14 +69,16 @@ _OPTIMIZERS = [
 ]  # fmt: skip
 
 
-def _learning(command: Any) -> Any:
-    """Adds the options that `_learns` takes."""
-    for option in reversed(_OPTIMIZERS):
+def _learning_options(command: Any) -> Any:
+    """Adds the options that `_with_learning` takes."""
+    for option in reversed(_LEARNING_OPTIONS):
         command = option(command)
     return command
 
 
-def _learns(found: Any, optimizer: str | None, schedule: str | None, settings: tuple[str, ...]) -> Any:
+def _with_learning(
+    found: Any, optimizer: str | None, schedule: str | None, settings: tuple[str, ...]
+) -> Any:
     """The network with the optimizer, schedule and hyper-parameters of the command line."""
     numbers = {}
     for setting in settings:
@@ -140,7 +142,7 @@ def examples(show: str | None, mistakes: bool) -> None:
     help="The file to write.  [default: NETWORK.xlsx, NETWORK-exercise.xlsx or NETWORK-mistake.xlsx]",
 )
 @_learning_rate
-@_learning
+@_learning_options
 @_steps
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
 @click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
@@ -175,7 +177,7 @@ def workbook(
     from gradsheet.examples import find
     from gradsheet.sweep import parse_learning_rates
 
-    found = _learns(find(network), optimizer, schedule, settings)
+    found = _with_learning(find(network), optimizer, schedule, settings)
     exercise = exercise or blank is not None
     if exercise and mistake is not None:
         raise InputError("--mistake: an exercise holds no mistake; leave out one of the two flags")
@@ -204,7 +206,7 @@ def workbook(
 @click.option("--out", type=click.Path(path_type=Path), default=Path("derivation.md"), show_default=True,
               help="The file to write: .md, .tex or .html.")  # fmt: skip
 @_learning_rate
-@_learning
+@_learning_options
 def derive(
     network: str,
     out: Path,
@@ -217,7 +219,7 @@ def derive(
     from gradsheet import generate
     from gradsheet.examples import find
 
-    found = _learns(find(network), optimizer, schedule, settings)
+    found = _with_learning(find(network), optimizer, schedule, settings)
     generate.write_derivation(found, out, learning_rate=learning_rate)
     click.echo(f"wrote {out}")
 
@@ -247,7 +249,7 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 @main.command()
 @_network
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
-@_learning
+@_learning_options
 @click.option("--optimizers", metavar="NAMES", help="Compare these, such as sgd,momentum,adam.")
 @_steps
 @click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, metavar="K",
@@ -277,7 +279,7 @@ def sweep(
     from gradsheet.examples import find
     from gradsheet.files import check_target
 
-    found = _learns(find(network), optimizer, schedule, settings)
+    found = _with_learning(find(network), optimizer, schedule, settings)
     given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
     check_target(out)  # what cannot be written is told before the work, not after it
     if plot is not None:

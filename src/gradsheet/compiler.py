@@ -156,47 +156,57 @@ def compile_network(network: Network) -> Program:
         forward.add_layer(layer)
     forward.add_loss()
     forward.add_gradients()
-    scheduled = network.schedule != "constant"
-    rate = Reference("rate" if scheduled else LEARNING_RATE)
+    quantities = list(forward.quantities.values())
     settings = network.settings_in_use
     left_out: dict[Expression, Expression] = {
         Reference(name): ZERO for name in network.settings if name not in settings
     }
-    quantities = list(forward.quantities.values())
-    if scheduled:
-        formula = filled(SCHEDULES[network.schedule].rate, left_out)
-        quantities.insert(0, Quantity("rate", "rate", formula))
-    optimizer = OPTIMIZERS[network.optimizer]
+    rate = Reference(LEARNING_RATE)
+    if network.schedule != "constant":
+        rate = Reference("rate")
+        quantities.insert(
+            0, Quantity("rate", "rate", filled(SCHEDULES[network.schedule].rate, left_out))
+        )
     updates = []
     for parameter in forward.trained:
-        weight, gradient = Reference(parameter), Reference(gradient_name(parameter))
-        decay = Reference("weight_decay")
-        decayed = gradient + decay * weight if decay.name in settings else gradient
-        known = {**left_out, W: weight, G: gradient if optimizer.decoupled else decayed, RATE: rate}
-        for letter in optimizer.states:
-            known[Reference(letter)] = Reference(f"{letter}_{parameter}")
-            known[Previous(letter)] = Previous(f"{letter}_{parameter}")
-        for letter, state in optimizer.states.items():
-            name = f"{letter}_{parameter}"
-            before: dict[Expression, Expression] = {Previous(each): ZERO for each in optimizer.states}
-            rule = filled(state.rule, known)
-            first = filled(state.first or state.rule, {**known, **before})
-            quantities.append(
-                Quantity(
-                    name,
-                    "state",
-                    _held(network, rule, Previous(name)),
-                    layer=forward.quantities[parameter].layer,
-                    first=_held(network, first, ZERO),
-                    rule=rule,
-                )
-            )
-        update = filled(optimizer.update, known)
-        # a decay can let a weight grow although the loss is bounded
-        growing = [apply("absolute", weight)] if decay.name in settings else []
-        updates.append(Update(parameter, update, _held(network, update, weight, *growing)))
+        states, update = _learnt(network, forward.quantities[parameter], {**left_out, RATE: rate})
+        quantities += states
+        updates.append(update)
     hyperparameters = {LEARNING_RATE: network.learning_rate, **settings}
     return Program(network, tuple(quantities), tuple(updates), hyperparameters)
+
+
+def _learnt(
+    network: Network, parameter: Quantity, known: Mapping[Expression, Expression]
+) -> tuple[list[Quantity], Update]:
+    """What the optimizer remembers of a parameter, and its update; ``known`` fills the optimizer's rules
+    but for what belongs to the parameter."""
+    optimizer, name = OPTIMIZERS[network.optimizer], parameter.name
+    weight, gradient, decay = Reference(name), Reference(gradient_name(name)), Reference("weight_decay")
+    decays = decay.name in network.settings_in_use
+    seen = gradient + decay * weight if decays and not optimizer.decoupled else gradient
+    own = {**known, W: weight, G: seen}
+    for letter in optimizer.states:
+        own[Reference(letter)] = Reference(f"{letter}_{name}")
+        own[Previous(letter)] = Previous(f"{letter}_{name}")
+    at_first: dict[Expression, Expression] = {Previous(letter): ZERO for letter in optimizer.states}
+    states = []
+    for letter, state in optimizer.states.items():
+        rule = filled(state.rule, own)
+        states.append(
+            Quantity(
+                f"{letter}_{name}",
+                "state",
+                _held(network, rule, Previous(f"{letter}_{name}")),
+                layer=parameter.layer,
+                first=_held(network, filled(state.first or state.rule, {**own, **at_first}), ZERO),
+                rule=rule,
+            )
+        )
+    update = filled(optimizer.update, own)
+    # a decay can let a weight grow although the loss is bounded
+    growing = [apply("absolute", weight)] if decays else []
+    return states, Update(name, update, _held(network, update, weight, *growing))
 
 
 def _held(network: Network, new: Expression, old: Expression, *sizes: Expression) -> Expression:

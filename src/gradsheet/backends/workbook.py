@@ -449,10 +449,11 @@ def _critical_rates(sheet: Sheet, left: int, trace: Trace, network: Network) -> 
     if not network.is_plain:
         heading += " of plain gradient descent: what is used here has another limit"
     sheet.text(2, left, heading, styles.heading)
+    sheet.xlsx.set_column(left + 4, left + 4, 12)
     for row, (when, rate) in enumerate(zip(("first", "last"), trace.critical, strict=True), 3):
         sheet.text(row, left, f"at the {when} iteration of Backprop", styles.label)
         if math.isfinite(rate):
-            sheet.number(row, left + 4, rate, styles(num_format="0.0000", bold=True))
+            sheet.number(row, left + 4, rate, styles(num_format="[<100000]0.0000;0.0000E+00", bold=True))
         else:
             none = "none: the loss curves upwards in no direction here"
             sheet.text(row, left + 4, none if rate > 0 else "the run has diverged", styles.note)

@@ -64,8 +64,8 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
     judgements: list[Judgement] = []
     for current in book.sheets.values():
         if sheet is None or current.name.casefold() == sheet.casefold():
-            read_so_far, why = _understood(book, current, columns)
-            judgements += read_so_far
+            found, why = _understood(book, current, columns)
+            judgements += found
             reasons += why
     for judgement in at_own_rates(judgements):
         understood.append(describe(judgement))

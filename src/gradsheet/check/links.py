@@ -24,12 +24,11 @@ def at_own_rates(judgements: Sequence[Judgement]) -> list[Judgement]:
     uses = Counter(judgement.reading.rate for judgement in judgements)
     found = []
     for judgement in judgements:
-        own = labelled_rate(judgement.reading.reader)
-        borrows = uses[judgement.reading.rate] > 1 and own is not None and not uses[own]
-        if borrows and own is not None and _is_left_out(judgement.reading, own):
-            found.append(judge(replace(judgement.reading, rate=own)))
-        else:
-            found.append(judgement)
+        reading = judgement.reading
+        own = labelled_rate(reading.reader)
+        if own is not None and uses[reading.rate] > 1 and not uses[own] and _is_left_out(reading, own):
+            judgement = judge(replace(reading, rate=own))
+        found.append(judgement)
     return found
 
 
@@ -76,15 +75,11 @@ class _Link:
     """A weight that the first iteration takes from another table: from which quantity there, and from
     which iteration."""
 
-    wanted: str
+    weight: str
     cell: Cell
     source: Reading
     name: str
     iteration: int
-
-    @property
-    def matches(self) -> bool:
-        return self.name.removeprefix("new_") == self.wanted
 
 
 def wrong_links(judgements: Sequence[Judgement]) -> Iterator[Finding]:
@@ -92,13 +87,16 @@ def wrong_links(judgements: Sequence[Judgement]) -> Iterator[Finding]:
     readings = [judgement.reading for judgement in judgements]
     for reading in readings:
         links = list(_links(reading, readings))
-        new = 2 * sum(link.name.startswith("new_") for link in links) > len(links)
-        right = [link for link in links if link.matches and link.name.startswith("new_") == new]
-        if len(links) < FEWEST_LINKS or 2 * len(right) <= len(links):
+        new = 2 * sum(link.name == new_name(link.weight) for link in links) > len(links)
+        wrong = [link for link in links if link.name != (new_name(link.weight) if new else link.weight)]
+        if len(links) < FEWEST_LINKS or 2 * len(wrong) >= len(links):
             continue
-        for link in links:
-            if link not in right:
-                yield _finding(reading, link, right[0])
+        for link in wrong:
+            name = new_name(link.weight) if new else link.weight
+            right = (each for each in links if each not in wrong and name in each.source.keys)
+            pattern = next(right, None)
+            if pattern is not None:  # or it is a larger network, begun from a smaller one
+                yield _finding(reading, link, pattern, name)
 
 
 def _links(reading: Reading, readings: Sequence[Reading]) -> Iterator[_Link]:
@@ -120,18 +118,18 @@ def _links(reading: Reading, readings: Sequence[Reading]) -> Iterator[_Link]:
                 yield _Link(name, cell, source, held, where[1])
 
 
-def _finding(reading: Reading, link: _Link, pattern: _Link) -> Finding:
-    """``pattern`` is a link that is right: the wrong one belongs into its row."""
+def _finding(reading: Reading, link: _Link, pattern: _Link, name: str) -> Finding:
+    """``name`` belongs there, in the row of the ``pattern``, a link that is right."""
     book, source = reading.reader.book, pattern.source
-    new = new_name(link.wanted)
-    name = new if pattern.name.startswith("new_") and new in source.keys else link.wanted
-    wanted = source.table.cell(source.keys[name].place or 0, pattern.iteration)
+    place = source.keys[name].place
+    assert place is not None
+    wanted = source.table.cell(place, pattern.iteration)
     held, right = book.number(link.cell), book.number(wanted)
     taken = link.name.replace("new_", "new ")
-    cause = f"the first {link.wanted} is taken from {taken} of {link.source.table.sheet.name}"
+    cause = f"the first {link.weight} is taken from {taken} of {link.source.table.sheet.name}"
     return Finding(
         reading.table.sheet.name,
-        link.wanted,
+        link.weight,
         link.cell.address,
         1,
         book.formula(link.cell) or "",

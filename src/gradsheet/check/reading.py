@@ -1099,7 +1099,7 @@ def _without_steps(reading: Reading) -> Reading:
     if not steps:
         return reading
     kept = {key: name for key, name in reading.quantities.items() if key not in steps}
-    note = "the columns named like gradients hold the steps η·∂E/∂w: judged by the updates"
+    note = "columns that hold the steps η·∂E/∂w, or how weights changed, are judged by the updates"
     return replace(reading, quantities=kept, notes=(*reading.notes, note))
 
 
