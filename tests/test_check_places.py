@@ -444,3 +444,24 @@ def test_layers_that_were_not_found_are_no_wrong_loss(tmp_path: Path) -> None:
         cells[f"{table.columns[name]}{table.header_row}"] = f"q {name}"
     book.save(truth.path)
     assert check(truth.path).findings == ()
+
+
+def test_a_wrong_loss_of_changing_data_is_named(tmp_path: Path) -> None:
+    """0.5·t − a² for 0.5·(t − a)², with another sample in every row."""
+    truth = build(tmp_path / "sheet.xlsx", Sheet(sizes=(2, 2, 1)))
+    table = truth.tables[0]
+    rows = range(table.first_row, table.last_row + 1)
+    book = openpyxl.load_workbook(truth.path)
+    cells = book[table.sheet]
+    for k, name in enumerate(("i1", "i2", "t1")):
+        for row in rows:
+            cells[f"{table.columns[name]}{row}"] = (7 * row + 3 * k) % 10 / 10
+    book.save(truth.path)
+    assert check(truth.path).outcome == "correct"
+    loss = next(name for name in ("E1", "E_total") if name in table.columns)
+    for row in rows:
+        target, output = (f"{table.columns[name]}{row}" for name in ("t1", "a_o1"))
+        cells[f"{table.columns[loss]}{row}"] = f"=0.5*{target}-{output}^2"
+    book.save(truth.path)
+    column = table.columns[loss]
+    assert f"{column}{rows[0]}:{column}{rows[-1]}" in [cells for _, cells in places(check(truth.path))]

@@ -419,10 +419,18 @@ class _Maker:
                 read = self.leaves(formula, outputs) if formula is not None else []
             except Unreadable:
                 read = []
-            changing = (key.place for key in read if key not in outputs)
-            others += any(p is not None and p not in self.reader.constant for p in changing)
+            others += any(key not in outputs and self.is_learnt(key.place) for key in read)
         if places and others == len(places):
             raise NotUnderstood("its losses depend on more than the outputs that were found")
+
+    def is_learnt(self, place: int | None) -> bool:
+        """Whether a column follows from others of the table, as a weight does, and data do not."""
+        formula = self.reader.usual(place) if place is not None else None
+        try:
+            keys = self.reader.keys(formula) if formula is not None else []
+        except Unreadable:
+            return False
+        return any(key.place not in (None, place) for key in keys)
 
     def first_factor(self, place: int, output: Key, outputs: Sequence[Key]) -> list[float | None]:
         """The factor of a loss in the first row, where its formula is not the usual one."""
