@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -156,7 +156,14 @@ def compile_network(network: Network) -> Program:
         forward.add_layer(layer)
     forward.add_loss()
     forward.add_gradients()
-    quantities = list(forward.quantities.values())
+    plain = Program(network, tuple(forward.quantities.values()), (), {})
+    return with_learning(plain, network, forward.trained)
+
+
+def with_learning(program: Program, network: Network, parameters: Iterable[str]) -> Program:
+    """The program with ``parameters`` learnt as ``network`` says, by its optimizer and schedule, in place
+    of what learnt before."""
+    quantities = [q for q in program.quantities if q.role not in OPTIMIZER_ROLES]
     settings = network.settings_in_use
     left_out: dict[Expression, Expression] = {
         Reference(name): ZERO for name in network.settings if name not in settings
@@ -168,12 +175,18 @@ def compile_network(network: Network) -> Program:
             0, Quantity("rate", "rate", filled(SCHEDULES[network.schedule].rate, left_out))
         )
     updates = []
-    for parameter in forward.trained:
-        states, update = _learnt(network, forward.quantities[parameter], {**left_out, RATE: rate})
+    for parameter in parameters:
+        states, update = _learnt(network, program[parameter], {**left_out, RATE: rate})
         quantities += states
         updates.append(update)
     hyperparameters = {LEARNING_RATE: network.learning_rate, **settings}
-    return Program(network, tuple(quantities), tuple(updates), hyperparameters)
+    return replace(
+        program,
+        network=network,
+        quantities=tuple(quantities),
+        updates=tuple(updates),
+        hyperparameters=hyperparameters,
+    )
 
 
 def _learnt(
