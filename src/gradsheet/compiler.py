@@ -35,7 +35,7 @@ from gradsheet.expression import (
     substitute,
 )
 from gradsheet.network import Network
-from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, RATE, SCHEDULES, G, W
+from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, RATE, SCHEDULES, G, Optimizer, W
 
 Role = Literal["rate", "data", "parameter", "forward", "loss", "delta", "gradient", "state"]
 OPTIMIZER_ROLES: tuple[Role, ...] = ("rate", "state")
@@ -160,9 +160,11 @@ def compile_network(network: Network) -> Program:
     return with_learning(plain, network, forward.trained)
 
 
-def with_learning(program: Program, network: Network, parameters: Iterable[str]) -> Program:
+def with_learning(
+    program: Program, network: Network, parameters: Iterable[str], optimizer: Optimizer | None = None
+) -> Program:
     """The program with ``parameters`` learnt as ``network`` says, by its optimizer and schedule, in place
-    of what learnt before."""
+    of what learnt before. ``optimizer`` stands in for one that has no entry in the table."""
     quantities = [q for q in program.quantities if q.role not in OPTIMIZER_ROLES]
     settings = network.settings_in_use
     left_out: dict[Expression, Expression] = {
@@ -176,7 +178,10 @@ def with_learning(program: Program, network: Network, parameters: Iterable[str])
         )
     updates = []
     for parameter in parameters:
-        states, update = _learnt(network, program[parameter], {**left_out, RATE: rate})
+        known = {**left_out, RATE: rate}
+        states, update = _learnt(
+            network, optimizer or OPTIMIZERS[network.optimizer], program[parameter], known
+        )
         quantities += states
         updates.append(update)
     hyperparameters = {LEARNING_RATE: network.learning_rate, **settings}
@@ -190,11 +195,11 @@ def with_learning(program: Program, network: Network, parameters: Iterable[str])
 
 
 def _learnt(
-    network: Network, parameter: Quantity, known: Mapping[Expression, Expression]
+    network: Network, optimizer: Optimizer, parameter: Quantity, known: Mapping[Expression, Expression]
 ) -> tuple[list[Quantity], Update]:
     """What the optimizer remembers of a parameter, and its update; ``known`` fills the optimizer's rules
     but for what belongs to the parameter."""
-    optimizer, name = OPTIMIZERS[network.optimizer], parameter.name
+    name = parameter.name
     weight, gradient, decay = Reference(name), Reference(gradient_name(name)), Reference("weight_decay")
     decays = decay.name in network.settings_in_use
     seen = gradient + decay * weight if decays and not optimizer.decoupled else gradient

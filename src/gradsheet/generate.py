@@ -96,7 +96,6 @@ def write_exercise(
 
     ``blank`` names groups of `BLANKS`. The other arguments, and errors, are those of `write_workbook`.
     """
-    _check_gradable(network, "exercise")
     unknown = [group for group in blank if group not in BLANKS]
     if unknown or not blank:
         shown = f"{unknown[0]!r} is not known" if unknown else "nothing is named"
@@ -137,7 +136,6 @@ def write_mistake(
     unknown mistake and for one that makes no difference to the network.
     """
     known = mistakes.find(mistake)
-    _check_gradable(network, "mistake")
     plan, trace = _prepared(network, learning_rate, steps, (), force)
     lesson = Lesson(
         mistakes.plant(mistake, plan),
@@ -156,15 +154,6 @@ def write_mistake(
     with replacing(path) as temporary:
         workbook.write(temporary, plan, wrong, lesson)
     return plan
-
-
-def _check_gradable(network: Network, what: str) -> None:
-    if not network.is_plain:
-        raise InputError(
-            f"{what}: gradsheet check, which grades it, knows plain gradient descent with a constant "
-            f"learning rate and no weight decay only, not that of {network.name}: {network.optimizer}, "
-            f"{network.schedule}; use --optimizer sgd --schedule constant"
-        )
 
 
 def _recalculated(plan: Plan, trace: Trace, lesson: Lesson) -> Trace:

@@ -12,14 +12,23 @@ from dataclasses import dataclass, replace
 
 from gradsheet import network as net
 from gradsheet.backends.workbook_layout import Plan, Rewrite, cell, formula_templates
-from gradsheet.compiler import Program, Quantity, Update, compile_network, gradient_name
+from gradsheet.compiler import (
+    Program,
+    Quantity,
+    Update,
+    compile_network,
+    gradient_name,
+    with_learning,
+)
 from gradsheet.errors import InputError
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import (
     Application,
+    Constant,
     Expression,
     Reference,
     add,
+    apply,
     divide,
     multiply,
     references,
@@ -89,8 +98,11 @@ def fitting_examples(name: str) -> list[str]:
 
 # ---------------------------------------------------------------- mistakes of the calculus
 
+Edit = Callable[[Program], Iterable[Quantity | Update]]
+"""Gives the quantities and updates of a program that a mistake changes, as it has them."""
 
-def _wrong(edit: Callable[[Program], Iterable[Quantity | Update]]) -> Plant:
+
+def _wrong(edit: Edit) -> Plant:
     """Plants what ``edit`` returns in place of the program's quantities and updates of these names."""
 
     def plant(plan: Plan) -> Rewrite | None:
@@ -228,20 +240,87 @@ def _other_gradient(program: Program) -> Iterable[Update]:
     if len(weights) > 1:
         update, first = weights[min(2, len(weights) - 1)], weights[0]
         own, other = (Reference(gradient_name(u.parameter)) for u in (update, first))
-        yield _with_rule(update, substitute(update.expression, {own: other}))
+        if own.name in references(update.expression):
+            yield _with_rule(update, substitute(update.expression, {own: other}))
+        yield from _in_states(program, lambda rule: substitute(rule, {own: other}))
 
 
 def _wrong_sign(program: Program) -> Iterable[Update]:
     for update in program.updates:
-        name = update.parameter
-        step = Reference(LEARNING_RATE) * Reference(gradient_name(name))
-        yield _with_rule(update, Reference(name) + step)
+        yield _with_rule(update, _uphill(update.expression))
+
+
+def _uphill(rule: Expression) -> Expression:
+    """The rule with its steps added in place of subtracted."""
+    match rule:
+        case Application("subtract", (rest, step)):
+            return add(_uphill(rest), step)
+    return rule
 
 
 def _biases_stay(program: Program) -> Iterable[Update]:
     for update in program.updates:
         if update.parameter.startswith("b"):
             yield Update(update.parameter, Reference(update.parameter), Reference(update.parameter))
+
+
+# ---------------------------------------------------------------- mistakes of an optimizer
+
+def _in_states(program: Program, edit: Callable[[Expression], Expression]) -> Iterable[Quantity]:
+    """The states of the optimizer whose rule is changed by ``edit``."""
+    for state in program.of_role("state"):
+        changed = [None if e is None else edit(e) for e in (state.expression, state.first, state.rule)]
+        if changed[0] != state.expression:
+            expression, first, rule = changed
+            yield replace(state, expression=expression, first=first, rule=rule)
+
+
+def _in_updates(program: Program, edit: Callable[[Expression], Expression]) -> Iterable[Update]:
+    """The updates whose rule is changed by ``edit``."""
+    for update in program.updates:
+        changed = edit(update.expression)
+        if changed != update.expression:
+            yield _with_rule(update, changed)
+
+
+def _everywhere(
+    expression: Expression, edit: Callable[[Expression], Expression | None]
+) -> Expression:
+    """The expression with every part, from the inside out, replaced by what ``edit`` makes of it."""
+    if isinstance(expression, Application):
+        arguments = tuple(_everywhere(argument, edit) for argument in expression.arguments)
+        expression = Application(expression.operation, arguments)
+    return edit(expression) or expression
+
+
+def _uncorrected(part: Expression) -> Expression | None:
+    match part:
+        case Application("divide", (state, Application("subtract", (_, Application("power", _))))):
+            return state
+    return None
+
+
+def _epsilon_inside(part: Expression) -> Expression | None:
+    match part:
+        case Application("add", (Application("sqrt", (radicand,)), Reference("epsilon") as epsilon)):
+            return apply("sqrt", add(radicand, epsilon))
+    return None
+
+
+def _undampened(part: Expression) -> Expression | None:
+    match part:
+        case Application("multiply", (Application("subtract", (Constant(1.0), Reference())), seen)):
+            return None if isinstance(seen, Application) and seen.operation == "square" else seen
+    return None
+
+
+def _decay_coupled(program: Program) -> Iterable[Quantity | Update]:
+    """λ·w added to the gradient, as in Adam, in place of taken off the weight, as in AdamW."""
+    network = program.network
+    if network.optimizer == "adamw" and "weight_decay" in network.settings_in_use:
+        coupled = with_learning(program, network.learning("adam"), program.trained)
+        yield from (coupled[name] for name in (q.name for q in program.of_role("state")))
+        yield from coupled.updates
 
 
 # ---------------------------------------------------------------- mistakes of the sheet
@@ -268,7 +347,10 @@ def _updated_too_early(plan: Plan) -> Rewrite | None:
     return rewrite if hidden else None
 
 
-def _sliding_learning_rate(plan: Plan) -> Rewrite:
+def _sliding_learning_rate(plan: Plan) -> Rewrite | None:
+    if plan.program.network.schedule != "constant":
+        return None  # then a column stands between it and the updates
+
     def rewrite(name: str, step: int, formula: str, value: float) -> str:
         if name in plan.program.trained and step > 0:
             above = cell(plan.backprop.first_row + step - 1, plan.beside_column)
@@ -313,6 +395,39 @@ def _repeated_rows(plan: Plan) -> Rewrite:
 
 
 # ---------------------------------------------------------------- all of them
+
+@dataclass(frozen=True)
+class LearningMistake:
+    """A known mistake in an optimizer: what it changes, and its cause in words."""
+
+    edit: Edit
+    description: str
+    needs: str
+
+
+LEARNING_MISTAKES: Mapping[str, LearningMistake] = {
+    "no-bias-correction": LearningMistake(
+        lambda program: _in_updates(program, lambda rule: _everywhere(rule, _uncorrected)),
+        "Adam without bias correction: m and v are used as they are, not divided by 1 − βᵗ",
+        "Adam or AdamW: --optimizer adam",
+    ),
+    "epsilon-inside-root": LearningMistake(
+        lambda program: _in_updates(program, lambda rule: _everywhere(rule, _epsilon_inside)),
+        "ε stands inside the root: √(v + ε) for √v + ε",
+        "an optimizer with ε behind a root: --optimizer adam",
+    ),
+    "dampening-forgotten": LearningMistake(
+        lambda program: _in_states(program, lambda rule: _everywhere(rule, _undampened)),
+        "the dampening is forgotten: the gradient counts in full, not as its share of 1 − τ or 1 − β",
+        "an average of gradients, or momentum with dampening: --optimizer momentum_average",
+    ),
+    "decay-coupled": LearningMistake(
+        _decay_coupled,
+        "the weight decay is coupled: λ·w is added to the gradient, as in Adam, not taken off the weight",
+        "AdamW: --optimizer adamw",
+    ),
+}
+"""What public code gets wrong in optimizers: `gradsheet.check` looks for the same."""
 
 _ANY = "any network"
 _SLOPED = "a layer whose δ holds the slope of sigmoid or tanh"
@@ -360,7 +475,7 @@ MISTAKES: Mapping[str, Mistake] = {
     ),
     "sliding-learning-rate": Mistake(
         "the reference to the learning rate lacks its $ and slides into empty cells",
-        _ANY,
+        "a learning rate without a schedule",
         _sliding_learning_rate,
         rate_beside=True,
     ),
@@ -390,4 +505,8 @@ MISTAKES: Mapping[str, Mistake] = {
         _ANY,
         _wrong(_wrong_sign),
     ),
+    **{
+        name: Mistake(mistake.description, mistake.needs, _wrong(mistake.edit))
+        for name, mistake in LEARNING_MISTAKES.items()
+    },
 }

@@ -31,9 +31,11 @@ from gradsheet.check.formula import (
 from gradsheet.check.formula import evaluate as evaluate_formula
 from gradsheet.check.reading import Reading
 from gradsheet.check.structure import Formula, Key, same
+from gradsheet.compiler import Quantity as State
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import ZERO, Array, differentiate, evaluate
 from gradsheet.expression import Reference as Quantity
+from gradsheet.mistakes import LEARNING_MISTAKES
 
 MOST_TRIALS = 2_000
 """Changes that are tried on one formula; a search takes well under a second."""
@@ -82,6 +84,8 @@ class _Search:
 
     def run(self) -> Explanation:
         if self.updates and (found := self.not_updated()):
+            return Explanation(found, None)
+        if not self.reading.is_plain and (found := self.mistake_of_learning()):
             return Explanation(found, None)
         if self.updates and self.depends():
             return Explanation(UNEXPLAINED, None)
@@ -136,10 +140,34 @@ class _Search:
 
     def depends(self) -> bool:
         """Whether an update depends on a condition, as in stopping early: another rule, not a slip."""
-        return any(
+        return not self.reading.complete and any(
             isinstance(part, Apply) and part.function == "IF" and any(leaves(part.arguments[0]))
             for part in subtrees(self.formula.tree)
         )
+
+    # ------------------------------------------------------------ the optimizer
+
+    def mistake_of_learning(self) -> str | None:
+        """The known mistake in an optimizer that gives what the formula gives."""
+        try:
+            found = self.reading.found(self.formula)
+        except Unreadable:
+            return None
+        parameter, first = self.name.removeprefix("new_"), self.formula.iteration == 0
+        world = self.reading.worlds[-1 if self.name in self.reading.updated else 0]
+        known = {**world, "learning_rate": self.reading.rate_draws}
+        for mistake in LEARNING_MISTAKES.values():
+            for edited in mistake.edit(self.reading.program):
+                rule = edited.expression
+                if isinstance(edited, State):
+                    if edited.name != self.name:
+                        continue
+                    rule = edited.first if first and edited.first is not None else rule
+                elif not self.updates or edited.parameter != parameter:
+                    continue
+                if rule is not None and same(found, evaluate(rule, known)):
+                    return mistake.description
+        return None
 
     # ------------------------------------------------------------ changes
 
@@ -472,7 +500,7 @@ class _Search:
         before, parameter = reading.worlds[-1], self.name.removeprefix("new_")
         shift = 0 if self.name.startswith("new_") else -1
         weight = reading.worlds[shift][parameter]
-        step = reading.rate_draws * abs(reading.factor) * reading.worlds[shift][gradient_name(parameter)]
+        step = weight - reading.expected(self.name)
         if same(found, weight):
             return "the weight is not updated: what is subtracted is 0"
         if same(found, weight + step):
@@ -482,8 +510,9 @@ class _Search:
             if same(share, 1 / reading.rate_draws):
                 return "the learning rate is missing"
             if same(share, share[0]):
-                return f"the step is {share[0]:g} times η·{shown(gradient_name(parameter))}"
-        for other in reading.updated:
+                right = f"η·{shown(gradient_name(parameter))}" if reading.is_plain else "what it should be"
+                return f"the step is {share[0]:g} times {right}"
+        for other in reading.updated if reading.is_plain else ():
             if same(
                 found, weight - reading.rate_draws * abs(reading.factor) * before[gradient_name(other)]
             ):

@@ -342,7 +342,7 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     if wrong.kind == "formula":
         formula = reading.reader.formula(wrong.place, k)
         assert formula is not None
-        explanation = explain(reading, wrong.name, formula)
+        explanation = explain(reading.of(wrong.name), wrong.name, formula)
         cause = explanation.cause
         expected = explanation.formula or expected
     elif wrong.kind == "slides":
@@ -392,6 +392,8 @@ def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int
     reader, table, book = reading.reader, reading.table, reading.reader.book
     formula = reader.formula(wrong.place, k)
     if wrong.kind != "formula" or formula is None or not reading.is_update(wrong.name):
+        return None
+    if not reading.is_plain:
         return None
     _, shift = rule_of(reading, wrong.name)
     found = _step_read(reading, wrong.name, formula)
@@ -477,6 +479,9 @@ def _cells(table: Table, place: int, iterations: Sequence[int]) -> str:
 def expected_formula(reading: Reading, name: str, k: int) -> str:
     """The formula that belongs into a cell, in the user's own references."""
     rule, shift = rule_of(reading, name)
+    if name in reading.states:
+        state = reading.program[name]
+        rule = state.first if k == 0 and state.first is not None else state.rule or rule
     if name in reading.updated and new_name(name) in reading.keys:
         place = reading.keys[new_name(name)].place
         assert place is not None
@@ -490,7 +495,7 @@ def expected_formula(reading: Reading, name: str, k: int) -> str:
 def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
     """A rule as a formula on the sheet's own cells of iteration ``k``."""
 
-    def reference(quantity: str) -> str:
+    def reference(quantity: str, k: int = k) -> str:
         if quantity == "learning_rate":
             return _rate_text(reading, k)
         if quantity in reading.typed:
@@ -503,7 +508,7 @@ def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
             return _absolute(reading, key.cell)
         return reading.table.cell(key.place, max(k, 0)).address
 
-    notation = sheet_notation(reference)
+    notation = sheet_notation(reference, lambda state: reference(state, k - 1))
     plain = {"sigmoid": Form("1/(1+EXP(-{0}))", PRODUCT, (ATOM,))}  # as people type it
     return render(rule, notation._replace(forms={**notation.forms, **plain}))
 

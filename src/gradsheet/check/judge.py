@@ -18,7 +18,7 @@ from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves
 from gradsheet.check.reading import Reading, is_backward, new_name
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
-from gradsheet.expression import Array, Expression, evaluate, references
+from gradsheet.expression import Array, Expression, Previous, evaluate, references
 from gradsheet.expression import Reference as Quantity
 
 LIVE_TOLERANCE = 1e-6
@@ -102,6 +102,8 @@ class _Judge:
     def column(self, name: str, place: int) -> Iterator[Wrong]:
         updates = name in self.reading.updated
         first = 1 if updates else 0  # the first weights are given
+        if name in self.reading.states and not self.reading.complete and not self.is_right(name, place, 0):
+            first = 1  # and so may be what was remembered before
         live, numbers, blank = [], [], []
         for k in range(first, self.length):
             cell = self.table.cell(place, k)
@@ -190,10 +192,11 @@ class _Judge:
         formula = self.reader.formula(place, k)
         if formula is None:
             return None
+        reading, first = self.reading.of(name), k == 0 and name in self.reading.states
         try:
-            case = (name, self.signature(formula))
+            case = (name, first, self.signature(formula))
             if case not in self.verdicts:
-                self.verdicts[case] = same(self.reading.found(formula), self.reading.expected(name))
+                self.verdicts[case] = same(reading.found(formula), reading.expected(name, first=first))
         except Unreadable:
             return None
         return self.verdicts[case]
@@ -400,6 +403,7 @@ def numbers(reading: Reading) -> Mapping[str, Array]:
         else:
             assert key.cell is not None
             found[name] = np.full(length, reading.reader.book.number(key.cell))
+    found |= {Previous(name).key: _before(found[name]) for name in reading.states}
     with np.errstate(all="ignore"):
         for quantity in reading.program.quantities:
             if quantity.expression is not None and quantity.name not in found:
@@ -423,13 +427,17 @@ def rate_numbers(reading: Reading, length: int) -> Array:
 def rule_of(reading: Reading, name: str) -> tuple[Expression, int]:
     """The rule for a quantity, and in which iteration its parts stand: 0, or −1 for an update."""
     if reading.is_update(name):
-        weight, (step, downhill) = Quantity(name.removeprefix("new_")), step_of(reading, name)
-        return weight - step if downhill else weight + step, 0 if name.startswith("new_") else -1
+        parameter, shift = name.removeprefix("new_"), 0 if name.startswith("new_") else -1
+        if not reading.is_plain:
+            rules = {update.parameter: update.expression for update in reading.program.updates}
+            return rules[parameter], shift
+        weight, (step, downhill) = Quantity(parameter), step_of(reading, name)
+        return weight - step if downhill else weight + step, shift
     return reading.rules[name], 0
 
 
 def step_of(reading: Reading, name: str) -> tuple[Expression, bool]:
-    """The step η·∂E/∂w of an update, and whether it is subtracted."""
+    """The step η·∂E/∂w of a plain update, and whether it is subtracted."""
     gradient = gradient_name(name.removeprefix("new_"))
     slope: Expression = Quantity(gradient)
     if gradient not in reading.keys:
@@ -453,13 +461,14 @@ def expected_numbers(reading: Reading, found: Mapping[str, Array], name: str) ->
     rate = rate_numbers(reading, len(reading.table.lines))
     values["learning_rate"] = _before(rate) if shift and _is_column(reading.rate) else rate
     scale = reading.factor if is_backward(name) else 1.0
-    if (name in reading.updated or name.startswith("new_")) and gradient_name(
-        parameter
-    ) not in reading.keys:
+    if reading.is_plain and reading.is_update(name) and gradient_name(parameter) not in reading.keys:
         values["learning_rate"] = values["learning_rate"] * abs(reading.factor)
     with np.errstate(all="ignore"):
         result = scale * np.asarray(evaluate(rule, values), dtype=float)
-    return np.array(np.broadcast_to(result, len(reading.table.lines)))
+        expected = np.array(np.broadcast_to(result, len(reading.table.lines)))
+        if name in reading.states and (first := reading.program[name].first) is not None:
+            expected[0] = np.broadcast_to(evaluate(first, values), len(expected))[0]
+    return expected
 
 
 def _is_column(rate: Any) -> bool:

@@ -101,6 +101,8 @@ def with_own_rates(judgement: Judgement) -> Judgement:
     in another cell that is labelled as a learning rate.
     """
     reading = judgement.reading
+    if not reading.is_plain:
+        return judgement
     wrong = {w.name.removeprefix("new_"): w for w in judgement.wrong if reading.is_update(w.name)}
     rates: dict[int, dict[str, float]] = defaultdict(dict)  # by iteration and weight
     for name, each in wrong.items():

@@ -5,6 +5,8 @@ Such a workbook says itself what stands where, also for a batch of samples, so n
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gradsheet import network as net
 from gradsheet.backends.workbook_layout import BACKPROP, NETWORK, Plan
 from gradsheet.check.formula import Cell
@@ -13,9 +15,13 @@ from gradsheet.check.reading import Reading
 from gradsheet.check.sheets import Book
 from gradsheet.check.structure import Key, Layers, Neuron, Reader
 from gradsheet.check.tables import Table
+from gradsheet.compiler import Program, Quantity, Update
 from gradsheet.errors import WorkbookError
 from gradsheet.expression import label
+from gradsheet.optimizers import T
 from gradsheet.verify import read_plan
+
+ITERATION = T.name
 
 
 def own_reading(book: Book) -> Reading | None:
@@ -27,23 +33,36 @@ def own_reading(book: Book) -> Reading | None:
         plan = read_plan(book.path, sheets)
     except WorkbookError:
         return None
-    if not plan.program.network.is_plain:  # its updates follow another method
-        return None
     columns, header = plan.backprop.columns, plan.backprop.header_row
     if any(sheets[BACKPROP].get((header, column)) != label(name) for name, column in columns.items()):
         return None
     reader = Reader(book, _table(book, plan))
     quantities = {Key(column): name for name, column in columns.items()}
-    network = plan.program.network
+    program, network = plan.program, plan.program.network
+    if not network.is_plain:
+        program = _with_iteration(program)
+        quantities[Key(0)] = ITERATION
+        for setting in network.settings_in_use:
+            quantities[Key(None, 0, Cell(BACKPROP, *plan.setting_cell(setting)))] = setting
     return Reading(
         reader,
         _layers(plan),
-        plan.program,
+        program,
         quantities,
         {},
         Key(None, 0, Cell(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN)),
         network.loss.replace("_", " "),
         complete=True,
+    )
+
+
+def _with_iteration(program: Program) -> Program:
+    """The program with the number of the iteration, which some optimizers and schedules count with."""
+    following = T + 1
+    return replace(
+        program,
+        quantities=(*program.quantities, Quantity(ITERATION, "parameter", value=1.0)),
+        updates=(*program.updates, Update(ITERATION, following, following)),
     )
 
 

@@ -35,21 +35,24 @@ from gradsheet.check.structure import (
     same,
 )
 from gradsheet.check.tables import Table
-from gradsheet.compiler import Program, Quantity, compile_network, gradient_name
+from gradsheet.compiler import OPTIMIZER_ROLES, Program, Quantity, compile_network, gradient_name
 from gradsheet.expression import (
     Array,
     Constant,
     Expression,
+    Previous,
     Reference,
     add,
     differentiate,
     divide,
+    evaluate,
     multiply,
     references,
     square,
     substitute,
 )
 from gradsheet.network import Layer, Network
+from gradsheet.optimizers import OPTIMIZERS
 
 DRAWS = 128
 """Random networks on which a formula has to agree: enough that even where all layers are ReLUs some are
@@ -66,6 +69,11 @@ def new_name(parameter: str) -> str:
     return f"new_{parameter}"
 
 
+def first_name(state: str) -> str:
+    """The name of what a state is in the first iteration, before which there was none."""
+    return f"first {state}"
+
+
 @dataclass(frozen=True)
 class Reading:
     """One way to read a table.
@@ -74,6 +82,8 @@ class Reading:
     values of those that are typed into formulas. ``rate`` is where the learning rate stands, None where
     nothing is updated; ``steady`` tells that all weights learn at it. ``factor`` is what all gradient
     columns are multiplied with. ``complete`` tells that every cell is to be filled, as in an exercise.
+    ``free_gradients`` tells that the random networks have gradients of all sizes, which are not theirs:
+    only tiny ones show on which side of a root an ε stands.
     """
 
     reader: Reader
@@ -87,6 +97,12 @@ class Reading:
     notes: tuple[str, ...] = ()
     complete: bool = False
     steady: bool = True
+    free_gradients: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it learns by plain gradient descent."""
+        return self.program.network.is_plain
 
     @property
     def table(self) -> Table:
@@ -124,12 +140,18 @@ class Reading:
         They are consistent: the weights of an iteration are the updated ones of the iteration before. So
         a formula may be written in any equivalent way, and an error never shows in what depends on it.
         """
-        generator = np.random.default_rng(7)
+        generator, learning = np.random.default_rng(7), np.random.default_rng(13)
         program = self.program
 
         def draw(low: float, high: float, *, signs: bool) -> Array:
             drawn = generator.uniform(low, high, DRAWS)
             return drawn * generator.choice((-1, 1), DRAWS) if signs else drawn
+
+        def slopes(weights: Mapping[str, Array]) -> dict[str, Array]:
+            shape = len(trained), DRAWS
+            drawn = learning.uniform(0.3, 1.3, shape) * learning.choice((-1, 1), shape) * sizes
+            decay = np.multiply(self._coupled_decay, [weights[name] for name in trained.values()])
+            return dict(zip(trained, drawn - decay, strict=True))
 
         def data() -> dict[str, Array]:
             drawn = {
@@ -150,24 +172,97 @@ class Reading:
             return drawn
 
         fixed = {name: np.full(DRAWS, value) for name, value in self.typed.items()}
+        fixed |= {
+            name: np.full(DRAWS, self.reader.book.number(key.cell))
+            for name, key in self.keys.items()
+            if name in program.hyperparameters and key.cell is not None
+        }
         values = {**data(), **{q.name: draw(0.3, 1.3, signs=True) for q in program.of_role("parameter")}}
         constant = {
             name
             for name, key in self.keys.items()
             if key.place is None or key.place in self.reader.constant
         }
+        iteration = self._iteration_draws
+        trained = {gradient_name(n): n for n in program.trained if gradient_name(n) in program}
+        sizes = np.ones(DRAWS)
+        if self.free_gradients:
+            sizes[::2] = 10 ** learning.uniform(-9, 0, len(sizes[::2]))
+        previous: dict[str, Array] | None = None
         worlds: dict[int, Mapping[str, Array]] = {}
         for shift in (-1, 0, 1):
             full = arrays.evaluate_all(program, {**values, **fixed})
-            rate = self.rate_draws
-            after = {}
-            for name in program.trained:
-                after[name] = full[name] - rate * abs(self.factor) * full[gradient_name(name)]
-                full[new_name(name)] = after[name]
+            if self.free_gradients:
+                full |= slopes(full)
+            full |= {"iteration": iteration + shift, "past": iteration + shift - 1}
+            # a column of gradients may be c times the gradient: the update takes it as it is
+            scaled = {**full, **fixed, "learning_rate": self.rate_draws}
+            scaled |= {name: abs(self.factor) * full[name] for name in trained}
+            if previous is None:
+                previous = self._remembered(scaled, (slopes(full), slopes(full)))
+            scaled |= previous
+            for quantity in program.of_role(*OPTIMIZER_ROLES):
+                assert quantity.expression is not None
+                full[quantity.name] = scaled[quantity.name] = evaluate(quantity.expression, scaled)
+                if quantity.first is not None:
+                    full[first_name(quantity.name)] = evaluate(quantity.first, scaled)
+            after = {u.parameter: evaluate(u.expression, scaled) for u in program.updates}
+            full |= {new_name(name): value for name, value in after.items()}
+            full |= previous
             worlds[shift] = full
+            previous = {Previous(q.name).key: full[q.name] for q in program.of_role("state")}
             fresh = {name: value for name, value in data().items() if name not in constant}
             values = {**values, **after, **fresh}
         return worlds
+
+    @property
+    def _coupled_decay(self) -> float:
+        """The share of a weight that is added to its gradient."""
+        if OPTIMIZERS[self.program.network.optimizer].decoupled:
+            return 0.0
+        key = self.keys.get("weight_decay")
+        if key is not None and key.cell is not None:
+            return self.reader.book.number(key.cell)
+        return self.typed.get("weight_decay", 0.0)
+
+    def _remembered(
+        self, values: Mapping[str, Array], gradients: Sequence[Mapping[str, Array]]
+    ) -> dict[str, Array]:
+        """The states of the optimizer after some iterations with these gradients."""
+        previous: dict[str, Array] = {}
+        for seen in gradients:
+            known = {**values, **seen, **previous}
+            for quantity in self.program.of_role(*OPTIMIZER_ROLES):
+                expression = quantity.expression if previous else quantity.first or quantity.expression
+                assert expression is not None
+                known[quantity.name] = np.asarray(evaluate(expression, known))
+            previous = {Previous(q.name).key: known[q.name] for q in self.program.of_role("state")}
+        return previous
+
+    @cached_property
+    def _iteration_draws(self) -> Array:
+        """Numbers of an iteration: early ones, in which an average still has its bias, and late ones, in
+        which a schedule has changed the learning rate."""
+        whole = [v for name, v in self.program.hyperparameters.items() if v > 1 and v == int(v)]
+        late = int(min(3 * max(whole, default=10), 1e6))
+        generator = np.random.default_rng(5)
+        early = np.arange(DRAWS) % 2 == 0
+        return np.where(early, generator.integers(3, 13, DRAWS), generator.integers(3, 3 + late, DRAWS))
+
+    @cached_property
+    def of_learning(self) -> Reading:
+        """The reading that judges states and updates, which follow from the gradients in the sheet."""
+        return self if self.is_plain else replace(self, free_gradients=True)
+
+    def of(self, name: str) -> Reading:
+        """The reading that judges a quantity."""
+        learns = self.is_update(name) or name in self.states
+        return self.of_learning if learns else self
+
+    @cached_property
+    def states(self) -> frozenset[str]:
+        """What the optimizer remembers."""
+        return frozenset(q.name for q in self.program.of_role("state"))
 
     @cached_property
     def rate_draws(self) -> Array:
@@ -201,10 +296,12 @@ class Reading:
         """
         return np.asarray(np.broadcast_to(self.reader.value(formula, self.known), DRAWS), dtype=float)
 
-    def expected(self, name: str, shift: int = 0) -> Array:
-        """What belongs there, in this iteration or in another one."""
+    def expected(self, name: str, shift: int = 0, *, first: bool = False) -> Array:
+        """What belongs there, in this iteration or in another one, or in the first of the table."""
         scale = self.factor if is_backward(name) else 1.0
-        return scale * np.broadcast_to(self.worlds[shift][name], DRAWS)
+        world = self.worlds[shift]
+        value = world.get(first_name(name), world[name]) if first else world[name]
+        return scale * np.broadcast_to(value, DRAWS)
 
 
 class _Known(Mapping[Key, Array]):
