@@ -163,8 +163,10 @@ def compile_network(network: Network) -> Program:
 def with_learning(
     program: Program, network: Network, parameters: Iterable[str], optimizer: Optimizer | None = None
 ) -> Program:
-    """The program with ``parameters`` learnt as ``network`` says, by its optimizer and schedule, in place
-    of what learnt before. ``optimizer`` stands in for one that has no entry in the table."""
+    """The program with ``parameters`` learnt as ``network`` says, in place of how they learnt before.
+
+    ``optimizer`` stands in for the network's, where it has no entry in the table.
+    """
     quantities = [q for q in program.quantities if q.role not in OPTIMIZER_ROLES]
     settings = network.settings_in_use
     left_out: dict[Expression, Expression] = {

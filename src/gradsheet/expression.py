@@ -452,6 +452,14 @@ def references(expression: Expression) -> Iterator[str]:
                 yield from references(argument)
 
 
+def parts(expression: Expression) -> Iterator[Expression]:
+    """The expression and all that it is made of, the whole before its parts."""
+    yield expression
+    if isinstance(expression, Application):
+        for argument in expression.arguments:
+            yield from parts(argument)
+
+
 def substitute(expression: Expression, known: Mapping[Expression, Expression]) -> Expression:
     """Replace every subexpression that is a key of ``known``, largest first."""
     if expression in known:
