@@ -89,6 +89,23 @@ def test_adam_without_bias_correction_is_called_so(tmp_path):
     assert finding.expected == "=G8-$C$1*(AH8/(1-$C$2^B8)/(SQRT(AP8/(1-$C$3^B8))+$C$4))"
 
 
+def test_what_the_missing_correction_does_to_learning_is_told(tmp_path):
+    torch = pytest.importorskip("torch")
+    build(tmp_path / "a.xlsx", Sheet("adam", corrected=False), "no bias correction")
+    weights = torch.tensor(optimizer_sheets.INITIAL, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([weights], lr=0.05, betas=(0.9, 0.99), eps=1e-8)
+    inputs, targets = torch.tensor([[0.05, 0.1], [0.01, 0.99]], dtype=torch.float64)
+    for step in range(8):
+        hidden = torch.sigmoid(weights[:4].reshape(2, 2) @ inputs)
+        loss = 0.5 * ((torch.sigmoid(weights[4:].reshape(2, 2) @ hidden) - targets) ** 2).sum()
+        if step < 7:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    (effect,) = check(tmp_path / "a.xlsx").effects
+    assert f"with the right formulas it is {loss.item():.9g} " in effect
+
+
 def test_averages_that_begin_with_other_numbers_have_no_bias_to_correct(tmp_path):
     """As in sheets that go on with what an earlier run remembered: no mistake, but no known rule."""
     import openpyxl

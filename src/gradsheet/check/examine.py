@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,7 @@ def describe(judgement: Judgement) -> Understood:
             label.kind in ("step", "rate")
             and place in table.places
             and place not in reading.reader.loose
+            and Key(place) not in reading.quantities
         ):
             columns.setdefault("step" if label.kind == "step" else "learning rate", table.name(place))
     if isinstance(reading.rate, Key) and reading.rate.place is not None:
@@ -523,7 +525,7 @@ def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
         if key is None:  # what stands a row below
             key, k = reading.keys.get(_LATE.get(quantity, Previous(quantity).key)), k + 1
         if key is None:
-            return quantity
+            return "t" if quantity == "iteration" else quantity
         if key.place is None:
             assert key.cell is not None
             return _absolute(reading, key.cell)
@@ -581,6 +583,8 @@ def _effects(judgement: Judgement) -> Iterator[str]:
     if np.ptp(rates[np.isfinite(rates)]) > 0:
         return
     inputs = {**start, **{name: values[0] for name, values in data.items()}}
+    settings = {name: float(found[name][0]) for name in program.hyperparameters if name in found}
+    program = replace(program, hyperparameters={**program.hyperparameters, **settings})
     right = arrays.train(
         program, last + 1, rates[0] * abs(reading.factor), inputs=inputs, record=[program.loss]
     )
