@@ -6,9 +6,12 @@ Heavy imports stand inside the commands, so that ``gradsheet --help`` starts at 
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +19,9 @@ from gradsheet import __version__
 from gradsheet.check.commands import check
 from gradsheet.errors import GradsheetError, InputError
 from gradsheet.mnist.commands import mnist
+
+if TYPE_CHECKING:
+    from gradsheet.network import Network
 
 
 class _Group(click.Group):
@@ -47,18 +53,19 @@ def main(debug: bool) -> None:
     """
 
 
-_network = click.argument("network", default="seed", metavar="[NETWORK]")
-_steps = click.option(
-    "--steps",
-    type=click.IntRange(2),
-    default=100,
-    show_default=True,
-    help="Iterations: one row each.",
-)
+STEPS = 100
+
+_TRAINING_OPTIONS = [
+    click.option("--steps", type=click.IntRange(2),
+                 help=f"Iterations, one update each.  [default: {STEPS}]"),
+    click.option("--epochs", type=click.IntRange(1),
+                 help="In place of --steps: how often every sample is seen."),
+]  # fmt: skip
 _learning_rate = click.option(
     "--learning-rate", type=float, help="Learning rate η.  [default: the network's own]"
 )
-_LEARNING_OPTIONS = [
+_NETWORK_OPTIONS = [
+    click.argument("network", default="seed", metavar="[NETWORK]"),
     click.option("--optimizer", metavar="NAME", help="How the weights are updated: sgd, momentum, "
                  "nesterov, adagrad, rmsprop, adam, adamw or another of docs/optimizers.md.  "
                  "[default: the network's own]"),
@@ -66,20 +73,42 @@ _LEARNING_OPTIONS = [
                  "warmup or cosine.  [default: the network's own]"),
     click.option("--set", "settings", metavar="NAME=NUMBER", multiple=True,
                  help="A hyper-parameter, such as beta1=0.8; may be given several times."),
+    click.option("--batch-size", type=click.IntRange(1),
+                 help="Samples in a mini-batch, one an update.  [default: the network's own, or all]"),
+    click.option("--shuffle", type=click.IntRange(0), metavar="SEED",
+                 help="Deal the samples of batches shuffled from this seed, anew in every epoch."),
 ]  # fmt: skip
 
 
-def _learning_options(command: Any) -> Any:
-    """Adds the options that `_with_learning` takes."""
-    for option in reversed(_LEARNING_OPTIONS):
-        command = option(command)
-    return command
+def _options(options: list[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def _with_learning(
-    found: Any, optimizer: str | None, schedule: str | None, settings: tuple[str, ...]
-) -> Any:
-    """The network with the optimizer, schedule and hyper-parameters of the command line."""
+_network_options, _training_options = _options(_NETWORK_OPTIONS), _options(_TRAINING_OPTIONS)
+
+
+def _chosen_network(
+    network: str,
+    optimizer: str | None,
+    schedule: str | None,
+    settings: tuple[str, ...],
+    batch_size: int | None,
+    shuffle: int | None,
+) -> Network:
+    """The network that the options of `_NETWORK_OPTIONS` describe."""
+    from gradsheet.examples import find
+
+    found = find(network)
+    found = replace(
+        found,
+        batch_size=found.batch_size if batch_size is None else batch_size,
+        shuffle_seed=found.shuffle_seed if shuffle is None else shuffle,
+    )
     numbers = {}
     for setting in settings:
         name, _, number = setting.partition("=")
@@ -89,6 +118,15 @@ def _with_learning(
             example = "write it as NAME=NUMBER, such as beta1=0.8"
             raise InputError(f"--set: {setting!r} gives no number; {example}") from None
     return found.learning(optimizer, schedule, numbers)
+
+
+def _count_steps(network: Network, steps: int | None, epochs: int | None) -> int:
+    """How many iterations: as given, or as many as the epochs need."""
+    if epochs is None:
+        return STEPS if steps is None else steps
+    if steps is not None:
+        raise InputError("--epochs: --steps says how many iterations; leave out one of the two flags")
+    return math.ceil(epochs * network.samples / network.slots)
 
 
 _RATES_HELP = (
@@ -135,15 +173,14 @@ def examples(show: str | None, mistakes: bool) -> None:
 
 
 @main.command()
-@_network
+@_network_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="The file to write.  [default: NETWORK.xlsx, NETWORK-exercise.xlsx or NETWORK-mistake.xlsx]",
 )
 @_learning_rate
-@_learning_options
-@_steps
+@_training_options
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
 @click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
 @click.option("--exercise", is_flag=True,
@@ -157,15 +194,14 @@ def workbook(
     network: str,
     out: Path | None,
     learning_rate: float | None,
-    optimizer: str | None,
-    schedule: str | None,
-    settings: tuple[str, ...],
-    steps: int,
+    steps: int | None,
+    epochs: int | None,
     learning_rates: str | None,
     force: bool,
     exercise: bool,
     blank: str | None,
     mistake: str | None,
+    **options: Any,
 ) -> None:
     """Write the live workbook of a network.
 
@@ -174,10 +210,10 @@ def workbook(
     the answers away.
     """
     from gradsheet import generate
-    from gradsheet.examples import find
     from gradsheet.sweep import parse_learning_rates
 
-    found = _with_learning(find(network), optimizer, schedule, settings)
+    found = _chosen_network(network, **options)
+    steps = _count_steps(found, steps, epochs)
     exercise = exercise or blank is not None
     if exercise and mistake is not None:
         raise InputError("--mistake: an exercise holds no mistake; leave out one of the two flags")
@@ -202,25 +238,15 @@ def workbook(
 
 
 @main.command()
-@_network
+@_network_options
 @click.option("--out", type=click.Path(path_type=Path), default=Path("derivation.md"), show_default=True,
               help="The file to write: .md, .tex or .html.")  # fmt: skip
 @_learning_rate
-@_learning_options
-def derive(
-    network: str,
-    out: Path,
-    learning_rate: float | None,
-    optimizer: str | None,
-    schedule: str | None,
-    settings: tuple[str, ...],
-) -> None:
+def derive(out: Path, learning_rate: float | None, **options: Any) -> None:
     """Write out the derivation: every ∂E/∂w by the chain rule, with the numbers of the first step."""
     from gradsheet import generate
-    from gradsheet.examples import find
 
-    found = _with_learning(find(network), optimizer, schedule, settings)
-    generate.write_derivation(found, out, learning_rate=learning_rate)
+    generate.write_derivation(_chosen_network(**options), out, learning_rate=learning_rate)
     click.echo(f"wrote {out}")
 
 
@@ -247,11 +273,10 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 
 
 @main.command()
-@_network
+@_network_options
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
-@_learning_options
 @click.option("--optimizers", metavar="NAMES", help="Compare these, such as sgd,momentum,adam.")
-@_steps
+@_training_options
 @click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, metavar="K",
               help="Train from K random draws of the weights; 0: from the given weights.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("sweep.csv"), show_default=True,
@@ -259,16 +284,14 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 @click.option("--plot", type=click.Path(path_type=Path),
               help="A picture to draw as well: .png, .svg or .pdf.")  # fmt: skip
 def sweep(
-    network: str,
     learning_rates: str | None,
-    optimizer: str | None,
-    schedule: str | None,
-    settings: tuple[str, ...],
     optimizers: str | None,
-    steps: int,
+    steps: int | None,
+    epochs: int | None,
     seeds: int,
     out: Path,
     plot: Path | None,
+    **options: Any,
 ) -> None:
     """Train with many learning rates at once: a table of losses, and a picture.
 
@@ -276,17 +299,17 @@ def sweep(
     learning rate 2/λmax drawn in. Several optimizers give a line each.
     """
     from gradsheet import generate, plots, sweep
-    from gradsheet.examples import find
     from gradsheet.files import check_target
 
-    found = _with_learning(find(network), optimizer, schedule, settings)
+    found = _chosen_network(**options)
+    steps = _count_steps(found, steps, epochs)
     given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
     check_target(out)  # what cannot be written is told before the work, not after it
     if plot is not None:
         plots.picture_format(plot)
         check_target(plot)
     if optimizers is not None:
-        if optimizer is not None:
+        if options["optimizer"] is not None:
             raise InputError("--optimizer: --optimizers names them all; leave out one of the two flags")
         names = [name.strip() for name in optimizers.split(",")]
         results = sweep.compare(found, names, given or generate.LEARNING_RATES, steps, seeds)

@@ -161,9 +161,11 @@ def write_mistake(
 def _check_gradable(network: Network, what: str) -> None:
     if not network.is_plain:
         raise InputError(
-            f"{what}: gradsheet check, which grades it, knows plain gradient descent with a constant "
-            f"learning rate and no weight decay only, not that of {network.name}: {network.optimizer}, "
-            f"{network.schedule}; use --optimizer sgd --schedule constant"
+            f"{what}: gradsheet check, which grades it, knows plain gradient descent of the full batch "
+            f"with a constant learning rate and no weight decay only, not that of {network.name}: "
+            f"{network.optimizer}, {network.schedule}"
+            + ("" if network.batch_size is None else f", batches of {network.batch_size}")
+            + "; use --optimizer sgd --schedule constant and no batch size"
         )
 
 

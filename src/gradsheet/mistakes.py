@@ -108,6 +108,7 @@ def _wrong(edit: Callable[[Program], Iterable[Quantity | Update]]) -> Plant:
         def rewrite(name: str, step: int, formula: str, value: float) -> str:
             first, following = templates[name]
             row = table.first_row + step
+            assert following is not None
             return ((step == 0 and first) or following).format(r=row + 1, p=row)
 
         return rewrite if edited else None

@@ -11,14 +11,14 @@ import math
 import random
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gradsheet.errors import InputError, NetworkError
-from gradsheet.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameter
+from gradsheet.optimizers import OPTIMIZERS, SCHEDULES, SMOOTHING, Hyperparameter
 
 ACTIVATIONS = (
     "sigmoid",
@@ -110,7 +110,9 @@ class Network:
     """A small dense network with its samples, its loss and how it learns.
 
     ``inputs`` is (samples × inputs), ``targets`` (samples × outputs); for the losses of classes a row of
-    targets is a distribution over them. The gradient is that of the whole batch.
+    targets is a distribution over them. The gradient is that of all samples, or with a ``batch_size``
+    that of so many, dealt one after the other (see `batches`) as they stand, or shuffled from
+    ``shuffle_seed``.
     ``optimizer`` and ``schedule`` are names of `gradsheet.optimizers`; ``hyperparameters`` holds those
     of theirs that are not at their default, given as a mapping or as pairs.
     ``seed`` names the seed from which missing weights were drawn, or is None when all were given.
@@ -131,6 +133,8 @@ class Network:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     seed: int | None = None
+    batch_size: int | None = None
+    shuffle_seed: int | None = None
 
     def __post_init__(self) -> None:
         for key, wanted in (
@@ -160,10 +164,19 @@ class Network:
         return len(self.inputs)
 
     @property
+    def slots(self) -> int:
+        """How many samples one update sees: all, or those of a batch."""
+        return self.samples if self.batch_size is None else self.batch_size
+
+    @property
     def summary(self) -> str:
         """One line of words: architecture, activations, loss, samples."""
         activations = ", ".join(layer.activation.replace("_", " ") for layer in self.layers)
-        samples = "one sample" if self.samples == 1 else f"{self.samples} samples, full batch"
+        samples = "one sample" if self.samples == 1 else f"{self.samples} samples"
+        if self.batch_size is not None:
+            samples += f", {'shuffled ' if self.shuffle_seed is not None else ''}batches of {self.slots}"
+        elif self.samples > 1:
+            samples += ", full batch"
         words = f"{self.architecture}, {activations}; {self.loss.replace('_', ' ')}; {samples}"
         if self.optimizer != "sgd":
             words += f"; {OPTIMIZERS[self.optimizer].words}"
@@ -173,7 +186,7 @@ class Network:
 
     @property
     def settings(self) -> Mapping[str, float]:
-        """All hyper-parameters of optimizer and schedule by name, but the learning rate."""
+        """All hyper-parameters by name, but the learning rate."""
         defaults = {name: each.default for name, each in self.known_settings.items()}
         return defaults | dict(self.hyperparameters)
 
@@ -185,15 +198,16 @@ class Network:
 
     @property
     def known_settings(self) -> Mapping[str, Hyperparameter]:
-        """What the hyper-parameters of optimizer and schedule are."""
+        """What the hyper-parameters of optimizer, schedule and smoothed loss are."""
         optimizer, schedule = OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
-        return {**optimizer.hyperparameters, **schedule.hyperparameters}
+        smoothing = {} if self.batch_size is None else {"smoothing": SMOOTHING}
+        return {**optimizer.hyperparameters, **schedule.hyperparameters, **smoothing}
 
     @property
     def is_plain(self) -> bool:
-        """Whether it learns by plain gradient descent with a constant learning rate."""
+        """Whether it is plain gradient descent of the full batch with a constant learning rate."""
         known = (self.optimizer, self.schedule) == ("sgd", "constant")
-        return known and not self.settings_in_use
+        return known and self.batch_size is None and not self.settings_in_use
 
     def learning(
         self,
@@ -287,6 +301,40 @@ def bias_names(network: Network) -> list[list[str]]:
     return names
 
 
+# ---------------------------------------------------------------- batches
+
+
+def batches(network: Network) -> Iterator[tuple[int, ...]]:
+    """Which samples, by their numbers from 1, each update sees: one batch after the other, without end.
+
+    They are dealt like cards; when all are dealt, they are dealt anew, and shuffled anew where they are
+    shuffled. So a batch may hold the last samples of one epoch and the first of the next, and every
+    batch is full.
+    """
+    batch: list[int] = []
+    generator = random.Random(network.shuffle_seed)
+    while True:
+        order = list(range(1, network.samples + 1))
+        if network.shuffle_seed is not None:
+            generator.shuffle(order)
+        for number in order:
+            batch.append(number)
+            if len(batch) == network.slots:
+                yield tuple(batch)
+                batch = []
+
+
+def dealt_values(network: Network, batch: Iterable[int]) -> list[dict[str, float]]:
+    """Per slot of a batch, by name: the sample's number (if batches are dealt), targets and inputs."""
+    slots = []
+    for slot, number in enumerate(batch, 1):
+        values = {} if network.batch_size is None else {"n": float(number)}
+        values |= {target_name(k): t for k, t in enumerate(network.targets[number - 1], 1)}
+        values |= {input_name(k): i for k, i in enumerate(network.inputs[number - 1], 1)}
+        slots.append({of_sample(name, slot, network.slots): v for name, v in values.items()})
+    return slots
+
+
 # ---------------------------------------------------------------- checks
 
 
@@ -345,6 +393,7 @@ def _check(network: Network) -> None:
         )
     if network.seed is not None:
         _check_seed(network.seed)
+    _check_batches(network)
     for number, (before, layer) in enumerate(pairwise(network.layers), 2):
         where = f"layers[{number}].weights"
         _check_widths(layer.weights, where, before.neurons, "one per neuron of the layer before")
@@ -358,6 +407,23 @@ def _check(network: Network) -> None:
         )
     _check_loss(network)
     _check_names(network)
+
+
+def _check_batches(network: Network) -> None:
+    size = network.batch_size
+    if size is None:
+        if network.shuffle_seed is not None:
+            raise NetworkError(
+                "shuffle_seed: shuffles what is dealt into batches, but no batch_size is given; give one"
+            )
+        return
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= network.samples:
+        raise NetworkError(
+            f"batch_size: {_shown(size)} is not a whole number from 1 to {network.samples}, the number "
+            "of samples; give one, or leave it out for the full batch"
+        )
+    if network.shuffle_seed is not None:
+        _check_seed(network.shuffle_seed, "shuffle_seed")
 
 
 def _check_loss(network: Network) -> None:
@@ -409,7 +475,7 @@ def _check_names(network: Network) -> None:
         ("output_names", network.output_names, network.layers[-1].neurons),
     )
     reserved = re.compile(
-        r"η|η_t|t|rate|learning_rate|iteration|E_total|[a-z]_[wb]\d+"
+        r"η|η_t|t|rate|learning_rate|iteration|E_total|E_smooth|[a-z]_[wb]\d+"
         r"|(dE_d|∂E/∂|delta_|δ_)?([aemZ]_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
     )
     for key, names, wanted in counts:
@@ -442,9 +508,9 @@ def _check_text(value: object, where: str) -> None:
         raise NetworkError(f"{where}: has {len(value)} characters; use at most 1000")
 
 
-def _check_seed(seed: object) -> None:
+def _check_seed(seed: object, where: str = "seed") -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise NetworkError(f"seed: {_shown(seed)} is not a whole number from 0, such as seed = 1")
+        raise NetworkError(f"{where}: {_shown(seed)} is not a whole number from 0, such as {where} = 1")
 
 
 def _shown(value: object) -> str:
@@ -528,6 +594,8 @@ _NETWORK_KEYS = [
     "optimizer",
     "schedule",
     "hyperparameters",
+    "batch_size",
+    "shuffle_seed",
     "seed",
     "inputs",
     "targets",
@@ -599,6 +667,8 @@ def parse(text: str) -> Network:
         input_names=table.get("input_names", ()),
         output_names=table.get("output_names", ()),
         seed=seed,
+        batch_size=table.get("batch_size"),
+        shuffle_seed=table.get("shuffle_seed"),
     )
 
 
@@ -694,6 +764,10 @@ def to_toml(network: Network) -> str:
             f"# one of: {', '.join(SCHEDULES)}",
             f"schedule = {_text(network.schedule)}",
         ]
+    if network.batch_size is not None:
+        lines += ["# samples in a batch, one batch an update", f"batch_size = {network.batch_size}"]
+    if network.shuffle_seed is not None:
+        lines += ["# they are shuffled from this seed", f"shuffle_seed = {network.shuffle_seed}"]
     if network.seed is not None:
         lines += ["# weights that are not given are drawn from this seed", f"seed = {network.seed}"]
     for key, names in (("input_names", network.input_names), ("output_names", network.output_names)):
