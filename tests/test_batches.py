@@ -204,7 +204,7 @@ def test_a_wrong_cell_and_a_pasted_one_are_named(tmp_path, name):
 def test_edited_samples_and_dealt_numbers_are_followed_and_proved(tmp_path):
     network = batched(XOR, 3, 5)
     path = written(tmp_path, network)
-    edited = packages.with_number(path, tmp_path / "edited.xlsx", "Samples!B6", 0.25)
+    edited = packages.with_number(path, tmp_path / "edited.xlsx", "Samples!B8", 0.25)
     edited = packages.with_number(edited, tmp_path / "again.xlsx", place(network, "n[1]", 0), 1.0)
     cells = ironcalc.recalculate(edited)["Backprop"]
     table = Plan(compile_network(network), 6, 2).backprop
@@ -232,7 +232,7 @@ def test_the_order_is_a_formula_and_data_are_looked_up(tmp_path):
     row = table.first_row
     assert formulas[row, table.columns["n[1]"]] == "=MOD(($A11-1)*3,4)+1"
     assert formulas[row + 1, table.columns["n[3]"]] == "=MOD(($A12-1)*3+2,4)+1"
-    assert formulas[row, table.columns["i2[1]"]].replace("@", "") == "=INDEX(Samples!$C$6:$C$9,B11)"
+    assert formulas[row, table.columns["i2[1]"]].replace("@", "") == "=INDEX(Samples!$C$8:$C$11,B11)"
     assert formulas[row + 1, table.columns["E_smooth"]].startswith("=smoothing*")
 
 

@@ -5,6 +5,7 @@ Heavy imports stand inside the commands, so that ``gradsheet --help`` starts at 
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import sys
@@ -65,7 +66,7 @@ _learning_rate = click.option(
     "--learning-rate", type=float, help="Learning rate η.  [default: the network's own]"
 )
 _NETWORK_OPTIONS = [
-    click.argument("network", default="seed", metavar="[NETWORK]"),
+    click.argument("network", required=False),
     click.option("--optimizer", metavar="NAME", help="How the weights are updated: sgd, momentum, "
                  "nesterov, adagrad, rmsprop, adam, adamw or another of docs/optimizers.md.  "
                  "[default: the network's own]"),
@@ -77,6 +78,17 @@ _NETWORK_OPTIONS = [
                  help="Samples in a mini-batch, one an update.  [default: the network's own, or all]"),
     click.option("--shuffle", type=click.IntRange(0), metavar="SEED",
                  help="Deal the samples of batches shuffled from this seed, anew in every epoch."),
+    click.option("--data", type=click.Path(path_type=Path), metavar="FILE.csv",
+                 help="Samples of your own, for NETWORK or for a new network: see docs/data.md."),
+    click.option("--target", metavar="COLUMNS", help="The columns of --data to be predicted."),
+    click.option("--inputs", metavar="COLUMNS", help="Its inputs.  [default: all other columns]"),
+    click.option("--classes", is_flag=True, help="The numbers in the target are names of classes."),
+    click.option("--hidden", metavar="NEURONS", help="Hidden layers of the new network, such as 8 or "
+                 "8,4; 0: none.  [default: 4]"),
+    click.option("--activation", metavar="NAME", help="Their activation.  [default: tanh]"),
+    click.option("--loss", metavar="NAME", help="Its loss.  [default: by the kind of target]"),
+    click.option("--seed", type=click.IntRange(0),
+                 help="Draw its weights from this seed.  [default: 1]"),
 ]  # fmt: skip
 
 
@@ -92,18 +104,58 @@ def _options(options: list[Any]) -> Callable[[Callable[..., None]], Callable[...
 _network_options, _training_options = _options(_NETWORK_OPTIONS), _options(_TRAINING_OPTIONS)
 
 
+def _with_data(
+    network: str | None,
+    data: Path | None,
+    target: str | None,
+    inputs: str | None,
+    classes: bool,
+    **new: Any,
+) -> Network:
+    """NETWORK, or one for the samples in a file; ``new`` describes it where there is no NETWORK."""
+    from gradsheet.data import network_from
+    from gradsheet.examples import find, find_table
+
+    given = {name: value for name, value in new.items() if value is not None}
+    if data is None:
+        used = [*given, *(["target"] if target else []), *(["inputs"] if inputs else [])]
+        if used or classes:
+            raise InputError(f"--{[*used, 'classes'][0]}: is about --data FILE.csv; give that as well")
+        return find(network or "seed")
+    if network is not None and given:
+        raise InputError(f"--{next(iter(given))}: {network} says that itself; leave out one of the two")
+    if target is None:
+        raise InputError("--target: is missing; name the column of --data that is to be predicted")
+    if "hidden" in given:
+        given["hidden"] = _hidden(given["hidden"])
+    table = None if network is None else find_table(network)
+    chosen = _columns(inputs or "")
+    return network_from(data, _columns(target), table, inputs=chosen, classes=classes, **given)
+
+
+def _columns(text: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def _hidden(text: str) -> list[int]:
+    try:
+        return [] if text.strip() == "0" else [int(number) for number in text.split(",")]
+    except ValueError:
+        example = "write neurons a layer, such as 8 or 8,4"
+        raise InputError(f"--hidden: {text!r} is no list of whole numbers; {example}") from None
+
+
 def _chosen_network(
-    network: str,
+    network: str | None,
     optimizer: str | None,
     schedule: str | None,
     settings: tuple[str, ...],
     batch_size: int | None,
     shuffle: int | None,
+    **data: Any,
 ) -> Network:
     """The network that the options of `_NETWORK_OPTIONS` describe."""
-    from gradsheet.examples import find
-
-    found = find(network)
+    found = _with_data(network, **data)
     found = replace(
         found,
         batch_size=found.batch_size if batch_size is None else batch_size,
@@ -191,7 +243,6 @@ def examples(show: str | None, mistakes: bool) -> None:
 @click.option("--mistake", metavar="NAME",
               help="Plant a mistake to be found: see gradsheet examples --mistakes.")  # fmt: skip
 def workbook(
-    network: str,
     out: Path | None,
     learning_rate: float | None,
     steps: int | None,
@@ -212,7 +263,7 @@ def workbook(
     from gradsheet import generate
     from gradsheet.sweep import parse_learning_rates
 
-    found = _chosen_network(network, **options)
+    found = _chosen_network(**options)
     steps = _count_steps(found, steps, epochs)
     exercise = exercise or blank is not None
     if exercise and mistake is not None:
@@ -221,7 +272,7 @@ def workbook(
         raise InputError("--learning-rates: an exercise or a mistake compares none; leave the flag out")
     common: dict[str, Any] = {"learning_rate": learning_rate, "steps": steps, "force": force}
     kind = "-exercise" if exercise else "" if mistake is None else "-mistake"
-    out = out or Path(f"{Path(network).stem}{kind}.xlsx")
+    out = out or Path(f"{Path(options['data'] or options['network'] or 'seed').stem}{kind}.xlsx")
     if exercise:
         groups = generate.BLANK if blank is None else [group.strip() for group in blank.split(",")]
         generate.write_exercise(found, out, blank=groups, **common)

@@ -206,7 +206,8 @@ def read_plan(path: Path, sheets: Sheets) -> Plan:
 def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
     tables = [(t.sheet, t.header_row, t.columns) for t in (plan.backprop, *plan.workings)]
     if plan.samples is not None:
-        tables.append((SAMPLES, plan.samples.HEADER_ROW, plan.samples.columns))
+        headers = {name: column for column, name in plan.samples.headers.items()}
+        tables.append((SAMPLES, plan.samples.HEADER_ROW, headers))
     for sheet, header_row, columns in tables:
         for name, column in columns.items():
             found = sheets.get(sheet, {}).get((header_row, column))
@@ -241,6 +242,12 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
             raise WorkbookError(
                 f"{path}: {BACKPROP}!{cell(row, column)} holds {number!r}, but it is the number of a "
                 f"sample, a whole number from 1 to {plan.program.network.samples}; type one"
+            )
+    for name, each in {} if plan.samples is None else _columns(sheets, plan.samples).items():
+        if each.is_standardized and not each.deviation > 0:
+            raise WorkbookError(
+                f"{path}: in {SAMPLES}, {name} is the same in every sample, and to standardise it is to "
+                "divide by 0; type other numbers"
             )
     _network_of(path, plan, sheets)
     iteration = _number(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
@@ -301,7 +308,7 @@ def _number_cells(plan: Plan) -> dict[tuple[str, int, int], str]:
     cells = {(BACKPROP, table.first_row, table.columns[q.name]): q.name for q in here}
     if samples is not None:
         rows = range(samples.first_row, samples.last_row + 1)
-        cells |= {(SAMPLES, row, c): name for row in rows for name, c in samples.columns.items()}
+        cells |= {(SAMPLES, row, c): name for row in rows for name, c in samples.written.items()}
     return cells
 
 
@@ -401,6 +408,8 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
     judge = _Judge(sheets)
     rate = _number(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
     network = _network_of(f"recalculated by {engine}", plan, sheets)
+    if plan.samples is not None:
+        _judge_samples(judge, plan.samples)
     truth = _judge_table(judge, plan, plan.backprop, network, rate, oracle)
     for number, table in enumerate(plan.workings):
         own = _number(sheets[LEARNING_RATES].get((plan.RATES_ROW, 1 + number)))
@@ -425,10 +434,7 @@ def _judge_table(
     found = {name: _column(judge.sheets, table, column) for name, column in table.columns.items()}
     start = plan.backprop
     inputs = {}
-    dealt = {}
-    if plan.samples is not None:
-        rows = _dealt(plan, plan.samples, judge.sheets)
-        dealt = {name: column[: table.steps] for name, column in rows.items()}
+    dealt = {} if plan.samples is None else _dealt(plan, plan.samples, judge.sheets, table.steps)
     for quantity in program.of_role("data", "parameter"):
         if quantity.name in dealt:
             place = start.columns[quantity.name]
@@ -469,6 +475,9 @@ def _judge_table(
             following = np.where(held, column, step.updated[name])
         expected[name] = np.concatenate([column[:1], following[:-1]])
     limits = {q.name: floor for q in program.quantities}
+    if plan.samples is not None:
+        spreads = {name: each.spread for name, each in _columns(judge.sheets, plan.samples).items()}
+        limits |= {name: floor * spreads.get(name.partition("[")[0], 1.0) for name in dealt}
     for state in states:
         expected[state.name] = np.where(
             loss < DIVERGENCE_LIMIT, step.states[state.name], before[state.name]
@@ -490,15 +499,78 @@ def _judge_table(
     return expected
 
 
-def _dealt(plan: Plan, samples: SampleTable, sheets: Sheets) -> dict[str, Array]:
+@dataclass(frozen=True)
+class _Column:
+    """A column of Samples as NumPy has it: as it was written, and as the network has to see it."""
+
+    written: Array
+    is_standardized: bool
+
+    @property
+    def mean(self) -> float:
+        return float(self.written.mean())
+
+    @property
+    def deviation(self) -> float:
+        return float(self.written.std())
+
+    @property
+    def spread(self) -> float:
+        """How many digits are lost, as a factor, when the mean is taken from numbers all alike."""
+        if not self.is_standardized:
+            return 1.0
+        return max(1.0, float(np.abs(self.written).max()) / self.deviation)
+
+    @property
+    def seen(self) -> Array:
+        return (self.written - self.mean) / self.deviation if self.is_standardized else self.written
+
+
+def _columns(sheets: Sheets, samples: SampleTable) -> dict[str, _Column]:
+    table = Table(SAMPLES, samples.HEADER_ROW, samples.written, samples.samples)
+    return {
+        name: _Column(_column(sheets, table, column), name in samples.centred)
+        for name, column in samples.written.items()
+    }
+
+
+def _judge_samples(judge: _Judge, samples: SampleTable) -> None:
+    """What is standardised, with its mean and its standard deviation."""
+    items: list[Item] = []
+    cells = judge.sheets[SAMPLES]
+    table = Table(SAMPLES, samples.HEADER_ROW, {}, samples.samples)
+    for name, each in _columns(judge.sheets, samples).items():
+        if not each.is_standardized:
+            continue
+        floor = np.array(
+            [ROUNDING_FLOOR * each.spread * each.deviation]
+        )  # of the largest number written
+        for row, quantity, expected in (
+            (samples.MEAN_ROW, f"mean of {name}", each.mean),
+            (samples.DEVIATION_ROW, f"standard deviation of {name}", each.deviation),
+        ):
+            column = samples.written[name]
+            found = np.array([_number(cells.get((row, column)))])
+            items.append((quantity, row, column, found, np.array([expected]), floor))
+        for columns, wanted, scale in (
+            (samples.centred, each.written - each.mean, each.deviation),
+            (samples.standardized, each.seen, 1.0),
+        ):
+            found = _column(judge.sheets, table, columns[name])
+            limit = np.full(samples.samples, ROUNDING_FLOOR * each.spread * scale)
+            items.append((name, table.first_row, columns[name], found, wanted, limit))
+    judge.compare(SAMPLES, "standardised data", items)
+
+
+def _dealt(plan: Plan, samples: SampleTable, sheets: Sheets, steps: int) -> dict[str, Array]:
     """The number of every sample dealt and its data, by quantity: row by row of Backprop."""
     network, table = plan.program.network, plan.backprop
-    numbers = np.resize(np.arange(1, network.samples + 1), (plan.steps, network.slots))
-    columns = [table.columns[q.name] for q in plan.program.of_role("dealt")]
+    numbers = np.resize(np.arange(1, network.samples + 1), (steps, network.slots))
     if network.shuffle_seed is not None:  # what is typed there is right
-        numbers = np.stack([_column(sheets, table, column) for column in columns], axis=1).astype(int)
-    every = Table(SAMPLES, samples.HEADER_ROW, samples.columns, network.samples)
-    values = {name: _column(sheets, every, column) for name, column in samples.columns.items()}
+        typed = [table.columns[q.name] for q in plan.program.of_role("dealt")]
+        columns = [_column(sheets, table, column)[:steps] for column in typed]
+        numbers = np.stack(columns, axis=1).astype(int)
+    values = {name: each.seen for name, each in _columns(sheets, samples).items()}
     dealt = {}
     for quantity in plan.program.of_role("dealt", "data"):
         own = numbers[:, (quantity.sample or 1) - 1]

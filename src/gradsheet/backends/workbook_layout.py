@@ -173,15 +173,42 @@ class Table:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """The sheet Samples, from which batches are dealt: a header row, under it one row per sample.
+    """The sheet Samples, from which data are taken: a header row, under it one row per sample.
 
-    The first column numbers the samples; ``columns`` maps an input's or a target's name to its column.
+    The first column numbers the samples; ``written`` maps an input's or a target's name to the column
+    that holds its numbers as they were written. Where it is standardised, ``centred`` has the column
+    that lacks the mean, and ``seen`` that of what the network sees; the mean and the standard deviation
+    stand above what was written.
     """
 
-    columns: Mapping[str, int]
+    written: Mapping[str, int]
+    centred: Mapping[str, int]
     samples: int
 
-    HEADER_ROW = 4
+    MEAN_ROW, DEVIATION_ROW = 3, 4
+    HEADER_ROW = 6
+
+    @cached_property
+    def standardized(self) -> Mapping[str, int]:
+        """The columns of what is standardised, behind those that lack the mean."""
+        return {name: column + len(self.centred) for name, column in self.centred.items()}
+
+    @cached_property
+    def seen(self) -> Mapping[str, int]:
+        """The columns that the network sees."""
+        return {**self.written, **self.standardized}
+
+    @property
+    def headers(self) -> Mapping[int, str]:
+        """The header of every column but the first."""
+        return {
+            **{
+                c: f"{name} written" if name in self.centred else name
+                for name, c in self.written.items()
+            },
+            **{c: f"{name} − mean" for name, c in self.centred.items()},
+            **{c: name for name, c in self.standardized.items()},
+        }
 
     @property
     def first_row(self) -> int:
@@ -191,10 +218,13 @@ class SampleTable:
     def last_row(self) -> int:
         return self.HEADER_ROW + self.samples
 
-    def span(self, name: str) -> str:
-        """Absolute range, with the sheet, of an input or a target over all samples."""
-        column = self.columns[name]
-        return f"{SAMPLES}!{area(self.first_row, column, self.last_row, column)}"
+    @property
+    def formulas(self) -> int:
+        return len(self.centred) * (2 * self.samples + 2)
+
+    def span(self, column: int) -> str:
+        """Absolute range of a column over all samples."""
+        return area(self.first_row, column, self.last_row, column)
 
 
 @dataclass(frozen=True)
@@ -273,13 +303,18 @@ class Plan:
 
     @cached_property
     def samples(self) -> SampleTable | None:
-        """The sheet of all samples, where they are dealt in batches."""
+        """The sheet of all samples, where they are dealt in batches or standardised."""
         network = self.program.network
-        if network.batch_size is None:
+        if network.batch_size is None and not network.standardize:
             return None
-        names = [input_name(k) for k in range(1, network.sizes[0] + 1)]
-        names += [target_name(k) for k in range(1, network.sizes[-1] + 1)]
-        return SampleTable({name: k for k, name in enumerate(names, 1)}, network.samples)
+        names = {
+            "inputs": [input_name(k) for k in range(1, network.sizes[0] + 1)],
+            "targets": [target_name(k) for k in range(1, network.sizes[-1] + 1)],
+        }
+        written = {name: k for k, name in enumerate((*names["inputs"], *names["targets"]), 1)}
+        standardized = [name for key in names if key in network.standardize for name in names[key]]
+        centred = {name: k for k, name in enumerate(standardized, len(written) + 1)}
+        return SampleTable(written, centred, network.samples)
 
     @cached_property
     def workings(self) -> tuple[Table, ...]:
@@ -334,6 +369,7 @@ class Plan:
             + 2 * parameters * (evaluated + 1)
             + 3 * users
             + len(self.names)
+            + (0 if self.samples is None else self.samples.formulas)
         )
 
 
@@ -429,7 +465,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                     return f"$A{{{row}}}"
                 if name in table.columns:
                     return f"{xl_col_to_name(table.columns[name])}{{{row}}}"
-                if plan.samples is not None and program[name].role == "data":
+                if program.network.batch_size is not None and program[name].role == "data":
                     return f"{BACKPROP}!${xl_col_to_name(plan.backprop.columns[name])}{{b}}"
                 return plan.backprop.address(name, plan.backprop.first_row)
 
@@ -451,7 +487,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                 first = _written(quantity.first, here, quantity.label)
             templates[name] = (first, formula)
             continue
-        if plan.samples is not None and quantity.role in ("dealt", "data"):
+        if program.network.batch_size is not None and quantity.role in ("dealt", "data"):
             templates[name] = (dealt := _dealt(plan, quantity), dealt)
             continue
         if name in updates:
@@ -459,6 +495,9 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
         else:
             following = f"={above.reference(name)}"
         first_or_input = None
+        if plan.samples is not None and quantity.role == "data":
+            sample = plan.samples.first_row + (quantity.sample or 1) - 1
+            first_or_input = f"={cell(sample, plan.samples.seen[name.partition('[')[0]], SAMPLES)}"
         if table.sheet != BACKPROP:
             first_or_input = f"={plan.backprop.address(name, plan.backprop.first_row)}"
         templates[name] = (first_or_input, following)
@@ -471,7 +510,8 @@ def _dealt(plan: Plan, quantity: Quantity) -> str | None:
     if quantity.role == "data":
         number = xl_col_to_name(plan.backprop.columns[of_sample("n", slot, network.slots)])
         assert plan.samples is not None
-        return f"=INDEX({plan.samples.span(quantity.name.partition('[')[0])},{number}{{r}})"
+        column = plan.samples.seen[quantity.name.partition("[")[0]]
+        return f"=INDEX({SAMPLES}!{plan.samples.span(column)},{number}{{r}})"
     if network.shuffle_seed is not None:  # a sheet that draws at random differs every time
         return None
     ahead = f"+{slot - 1}" if slot > 1 else ""
