@@ -601,6 +601,7 @@ SYMBOLS: Mapping[str, str] = {
     "beta1": "β1",
     "beta2": "β2",
     "epsilon": "ε",
+    "smoothing": "β",
 }
 """The letters of the rules of optimizers; any other hyper-parameter goes by its name."""
 

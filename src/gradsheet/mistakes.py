@@ -120,6 +120,7 @@ def _wrong(edit: Edit) -> Plant:
         def rewrite(name: str, step: int, formula: str, value: float) -> str:
             first, following = templates[name]
             row = table.first_row + step
+            assert following is not None
             return ((step == 0 and first) or following).format(r=row + 1, p=row)
 
         return rewrite if edited else None
@@ -131,8 +132,8 @@ def _deltas(program: Program, layer: int, neuron: int) -> list[Quantity]:
     """δ of a neuron, counted from 1, in every sample."""
     network = program.network
     total = net.sum_name(network, layer, neuron)
-    samples = range(1, network.samples + 1)
-    return [program[f"delta_{net.of_sample(total, sample, network.samples)}"] for sample in samples]
+    samples = range(1, network.slots + 1)
+    return [program[f"delta_{net.of_sample(total, sample, network.slots)}"] for sample in samples]
 
 
 def _wrong_neuron(program: Program) -> Iterable[Quantity]:

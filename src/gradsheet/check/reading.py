@@ -35,7 +35,14 @@ from gradsheet.check.structure import (
     same,
 )
 from gradsheet.check.tables import Table
-from gradsheet.compiler import OPTIMIZER_ROLES, Program, Quantity, compile_network, gradient_name
+from gradsheet.compiler import (
+    TRAINING_ROLES,
+    Program,
+    Quantity,
+    Role,
+    compile_network,
+    gradient_name,
+)
 from gradsheet.expression import (
     Array,
     Constant,
@@ -58,6 +65,9 @@ DRAWS = 128
 """Random networks on which a formula has to agree: enough that even where all layers are ReLUs some are
 alive, and each ReLU is met on both sides."""
 
+
+REMEMBERING: tuple[Role, ...] = ("state", "smoothed")
+"""What follows from itself in the iteration before."""
 
 COUNTERS = ("iteration", "past")
 """What counts the iterations: the number of one, from 1, and how many are past, from 0."""
@@ -205,7 +215,7 @@ class Reading:
             if previous is None:
                 previous = self._remembered(scaled, (slopes(full), slopes(full)))
             scaled |= previous
-            for quantity in program.of_role(*OPTIMIZER_ROLES):
+            for quantity in program.of_role(*TRAINING_ROLES):
                 assert quantity.expression is not None
                 full[quantity.name] = scaled[quantity.name] = evaluate(quantity.expression, scaled)
                 if quantity.first is not None:
@@ -214,7 +224,7 @@ class Reading:
             full |= {new_name(name): value for name, value in after.items()}
             full |= previous
             worlds[shift] = full
-            previous = {Previous(q.name).key: full[q.name] for q in program.of_role("state")}
+            previous = {Previous(q.name).key: full[q.name] for q in program.of_role(*REMEMBERING)}
             fresh = {name: value for name, value in data().items() if name not in constant}
             values = {**values, **after, **fresh}
         return worlds
@@ -236,11 +246,11 @@ class Reading:
         previous: dict[str, Array] = {}
         for seen in gradients:
             known = {**values, **seen, **previous}
-            for quantity in self.program.of_role(*OPTIMIZER_ROLES):
+            for quantity in self.program.of_role(*TRAINING_ROLES):
                 expression = quantity.expression if previous else quantity.first or quantity.expression
                 assert expression is not None
                 known[quantity.name] = np.asarray(evaluate(expression, known))
-            previous = {Previous(q.name).key: known[q.name] for q in self.program.of_role("state")}
+            previous = {Previous(q.name).key: known[q.name] for q in self.program.of_role(*REMEMBERING)}
         return previous
 
     @cached_property
@@ -267,7 +277,7 @@ class Reading:
     def states(self) -> Mapping[str, str]:
         """What the optimizer remembers, by every name: its own, and that of the iteration before, for
         columns that stand a row below their gradients."""
-        names = [q.name for q in self.program.of_role("state")]
+        names = [q.name for q in self.program.of_role(*REMEMBERING)]
         return {own: name for name in names for own in (name, Previous(name).key)}
 
     def is_state(self, name: str) -> bool:
