@@ -147,8 +147,10 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
     Raises `WorkbookError` when gradsheet did not write it, or as an exercise, or its columns were moved,
     `MissingDependencyError` without PyTorch or an engine.
     """
-    # The text of a workbook needs no second opinion: it is read once.
-    text = ironcalc.recalculate(path)
+    # The text of a workbook needs no second opinion: it is read once. Opening it is what takes long.
+    changes: Changes = {}
+    opened = ironcalc.recalculate_each(path, iter(lambda: changes, None))
+    text = next(opened)
     if {"Digit", "Layers"} <= text.keys():
         from gradsheet.mnist.workbook_verify import verify_cnn
 
@@ -163,11 +165,12 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
 
     runs = []
     for engine in engines:
-        sheets = ENGINES[engine].recalculate(path)
+        sheets = text if engine == "ironcalc" else ENGINES[engine].recalculate(path)
         _check_headers(path, plan, sheets)
         _check_inputs(path, plan, sheets)
         runs.append(_judge(plan, sheets, engine, False, autograd))
-        changed = ENGINES[engine].recalculate(path, _changes(plan, sheets))
+        changes = _changes(plan, sheets)
+        changed = next(opened) if engine == "ironcalc" else ENGINES[engine].recalculate(path, changes)
         runs.append(_judge(plan, changed, engine, True, autograd))
     return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
 
@@ -601,7 +604,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
     moved = Table(GRADIENT_CHECK, first + count + 6, {}, 2 * count)
     items = [
         (q.name, moved.first_row, column, _column(judge.sheets, moved, column), values[q.name], floor)
-        for column, q in enumerate(program.of_role("forward", "loss"), 2)
+        for column, q in enumerate(plan.evaluated, 2)
         for floor in [_floor([*inputs.values(), values[program.loss]])]
     ]
     judge.compare(GRADIENT_CHECK, "moved weights", items)

@@ -6,13 +6,15 @@ and the size check all speak of the same cells.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from xlsxwriter.utility import xl_col_to_name
+from xlsxwriter.utility import xl_cell_to_rowcol, xl_col_to_name
 
-from gradsheet.compiler import Program, Quantity
+from gradsheet.compiler import Program, Quantity, Role
 from gradsheet.errors import TooLargeError
 from gradsheet.expression import (
     ATOM,
@@ -32,7 +34,7 @@ from gradsheet.expression import (
     format_number,
     render,
 )
-from gradsheet.network import Network
+from gradsheet.network import Network, layer_name
 from gradsheet.optimizers import LEARNING_RATE
 
 BACKPROP = "Backprop"
@@ -55,6 +57,8 @@ FORMULAS_REFUSE = 500_000
 COMPARISON_FORMULAS = (30_000, 150_000)
 """The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, within these bounds;
 it shows fewer iterations than the table where that is not enough."""
+COMPARISON_FORMULAS_LARGE = (30_000, 60_000)
+"""The same for a large network, whose other sheets are large already."""
 
 LONGEST_FORMULA = 8_192  # characters, Excel's limit
 MOST_COLUMNS = 16_384  # Excel's limit
@@ -66,16 +70,29 @@ _GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}^
 _CLIP = f"MAX(-{HUBER_DELTA:g},MIN({HUBER_DELTA:g},{{0}}))"
 
 
-def sheet_notation(reference: Callable[[str], str], previous: Callable[[str], str] = str) -> Notation:
+def sheet_notation(
+    reference: Callable[[str], str], previous: Callable[[str], str] = str, *, ranges: bool = False
+) -> Notation:
     """The notation of a sheet's formulas; ``reference`` turns a quantity's name into a cell, and
-    ``previous`` into its cell of the iteration before.
+    ``previous`` into its cell of the iteration before. With ``ranges``, terms whose cells stand side by
+    side become a SUM, or a SUMPRODUCT.
 
     In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
     activations are written so that no EXP can overflow, which is an error in a sheet.
     """
+
+    def gather(operation: str, factors: Sequence[tuple[str, ...]]) -> tuple[str, int] | None:
+        areas = [_side_by_side([reference(name) for name in names]) for names in factors]
+        if "" in areas:
+            return None
+        if operation == "detached_max":  # the MAX is there already
+            return areas[0], ATOM
+        return f"{'SUM' if len(areas) == 1 else 'SUMPRODUCT'}({','.join(areas)})", ATOM
+
     return Notation(
         reference=reference,
         previous=previous,
+        gather=gather if ranges else None,
         constant=format_number,
         brackets="({})",
         forms={
@@ -111,6 +128,24 @@ def sheet_notation(reference: Callable[[str], str], previous: Callable[[str], st
             "hold": Form(f"IF({{0}}<{DIVERGENCE_LIMIT:.0E},{{1}},{{2}})", ATOM),
         },
     )
+
+
+def _side_by_side(cells: Sequence[str]) -> str:
+    """``B12:E12`` for B12, C12, D12, E12; nothing where the cells do not follow each other in a row.
+
+    Instead of a row number there may be a placeholder, such as ``{r}``.
+    """
+    found = [re.fullmatch(r"(.*!)?(\$?)([A-Z]+)(\$?[\d{}rp]+)", cell) for cell in cells]
+    columns, places = [], set()
+    for match in found:
+        if match is None:
+            return ""
+        sheet, dollar, letters, row = match.groups()
+        columns.append(xl_cell_to_rowcol(f"{letters}1")[1])
+        places.add((sheet, dollar, row))
+    if len(places) > 1 or columns != list(range(columns[0], columns[0] + len(columns))):
+        return ""
+    return f"{cells[0]}:{cells[-1].rpartition('!')[2]}"
 
 
 SHEET = sheet_notation(str)
@@ -170,6 +205,64 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Neighbouring columns of the table of a large network, which belong together; ``detail`` can be
+    folded away."""
+
+    title: str
+    names: tuple[str, ...]
+    detail: bool
+
+
+def blocks_of(program: Program) -> tuple[Block, ...]:
+    """The columns of a large network: what a layer computes together stands together, in ranges.
+
+    The loss comes first, to be seen beside the weights. Of a sample the sums of a layer stand before
+    what is made of them; of a neuron the δ of all samples stand together, as the gradients need them.
+    """
+    network, last = program.network, len(program.network.layers) - 1
+
+    def names(*roles: Role, layer: int | None = None) -> list[Quantity]:
+        return [q for q in program.of_role(*roles) if layer in (None, q.layer)]
+
+    def by_sample(quantity: Quantity) -> tuple[int, bool]:
+        is_sum = quantity.name.startswith(layer_name(network, quantity.layer or 0))
+        return quantity.sample or 1, not is_sum
+
+    losses = [q for q in program.of_role("loss") if q.name != program.loss]
+    parts = [("Loss", [*program.of_role("rate"), program[program.loss]], False)]
+    for layer in range(last + 1):
+        title = layer_title(network, layer)
+        parts.append((f"{title}: weights", names("parameter", layer=layer), False))
+        if layer == 0:
+            parts.append(("Samples", names("data"), True))
+        forward = sorted(names("forward", layer=layer), key=by_sample)
+        parts.append((f"{title}: forward pass", forward, True))
+    parts.append(("Loss of each part", losses, True))
+    for layer in reversed(range(last + 1)):
+        title = layer_title(network, layer)
+        neurons: dict[str, list[Quantity]] = defaultdict(list)
+        for delta in names("delta", layer=layer):
+            neurons[delta.name.partition("[")[0]].append(delta)
+        deltas = [delta for own in neurons.values() for delta in own]
+        parts.append((f"{title}: δ", deltas, True))
+        parts.append((f"{title}: gradients", names("gradient", layer=layer), False))
+    parts.append(("What the optimizer remembers", names("state"), True))
+    return tuple(
+        Block(title, tuple(q.name for q in quantities), detail)
+        for title, quantities, detail in parts
+        if quantities
+    )
+
+
+def layer_title(network: Network, layer: int) -> str:
+    """``Output layer``, ``Hidden layer``; ``Hidden layer 2`` where there are several."""
+    if layer == len(network.layers) - 1:
+        return "Output layer"
+    return "Hidden layer" if len(network.layers) == 2 else f"Hidden layer {layer + 1}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """The places of a workbook: the program's table, and one table per compared learning rate.
 
@@ -209,18 +302,35 @@ class Plan:
 
     @property
     def header_row(self) -> int:
-        """Header row of the sheet Backprop, counted from 0: every hyper-parameter has a row above."""
-        return self.HEADER_ROW + len(self.program.hyperparameters) - 1
+        """Header row of the sheet Backprop, counted from 0: every hyper-parameter has a row above, and
+        so have the titles of blocks."""
+        return self.HEADER_ROW + len(self.program.hyperparameters) - 1 + bool(self.blocks)
 
     def setting_cell(self, name: str) -> tuple[int, int]:
         """Row and column of the input cell of a hyper-parameter in the sheet Backprop."""
         return self.RATE_ROW + list(self.program.hyperparameters).index(name), self.RATE_COLUMN
 
     @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The groups of columns of a large network; none where every weight is written out."""
+        return blocks_of(self.program) if self.program.network.is_large else ()
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The columns of Backprop: the program's order, but the shared δ behind the gradients."""
+        """The columns of Backprop: those of the blocks; else the program's order, but the shared δ behind
+        the gradients."""
+        if self.blocks:
+            return tuple(name for block in self.blocks for name in block.names)
         shown = [q for q in self.program.quantities if q.role != "delta"]
         return tuple(q.name for q in (*shown, *self.program.of_role("delta")))
+
+    @cached_property
+    def evaluated(self) -> tuple[Quantity, ...]:
+        """Forward pass and loss, in an order in which each can be computed from those before it."""
+        by_name = [self.program[name] for name in self.names]
+        loss = self.program[self.program.loss]
+        shown = [q for q in by_name if q.role in ("forward", "loss") and q is not loss]
+        return (*shown, loss)
 
     @cached_property
     def fixed_names(self) -> frozenset[str]:
@@ -257,7 +367,7 @@ class Plan:
     @property
     def comparison_steps(self) -> int:
         """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
-        least, most = COMPARISON_FORMULAS
+        least, most = COMPARISON_FORMULAS_LARGE if self.blocks else COMPARISON_FORMULAS
         left = min(most, max(least, FORMULAS_WARN - self.steps * len(self.names)))
         return min(self.steps, max(2, left // max(1, self._comparison_width)))
 
@@ -387,7 +497,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
 
             return reference
 
-        return sheet_notation(cell_in(row), cell_in(above))
+        return sheet_notation(cell_in(row), cell_in(above), ranges=program.network.is_large)
 
     here, above = reader("r", "p"), reader("p")
     updates = {update.parameter: update.guarded for update in program.updates}

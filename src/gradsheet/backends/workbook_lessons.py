@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from xlsxwriter.utility import xl_col_to_name
 
 from gradsheet.backends.workbook_cells import GROUPS, INPUT, Sheet
 from gradsheet.backends.workbook_layout import (
@@ -20,7 +22,7 @@ from gradsheet.backends.workbook_layout import (
     sheet_notation,
 )
 from gradsheet.compiler import Chain, Program, Quantity, gradient_name
-from gradsheet.expression import TEXT, Array, evaluate, render
+from gradsheet.expression import TEXT, Array, evaluate, references, render
 from gradsheet.network import KINKED, to_toml
 
 EPSILON = 1e-5
@@ -42,9 +44,9 @@ def write_gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     shifted = {name: np.broadcast_to(v, 2 * count) for name, v in trace.shifted.items()}
     _controls(sheet, plan)
     place = _picked_row(sheet, plan, picked_row, values)
-    losses = _moved_weights(sheet, plan.program, picked_row + 2, place, shifted)
+    losses = _moved_weights(sheet, plan, picked_row + 2, place, shifted)
     _verdicts(sheet, plan, place, losses, values, shifted[plan.program.loss])
-    columns = max(9, len(place), 2 + len(plan.program.of_role("forward", "loss")))
+    columns = max(9, len(place), 2 + len(plan.evaluated))
     sheet.xlsx.set_column(0, 0, 18)
     sheet.xlsx.set_column(1, columns, 17)
     sheet.xlsx.freeze_panes(0, 1)
@@ -116,35 +118,48 @@ def _picked_row(sheet: Sheet, plan: Plan, row: int, values: Mapping[str, float])
 
 def _moved_weights(
     sheet: Sheet,
-    program: Program,
+    plan: Plan,
     header_row: int,
     place: Mapping[str, str],
     shifted: Mapping[str, Array],
 ) -> list[tuple[str, str]]:
     """The network once with every weight + ε and once with it − ε; returns the cells of the losses."""
-    styles, count = sheet.styles, len(program.trained)
-    evaluated = program.of_role("forward", "loss")
-    loss_column = 2 + [quantity.name for quantity in evaluated].index(program.loss)
+    program, styles, count = plan.program, sheet.styles, len(plan.program.trained)
+    column_of = {quantity.name: column for column, quantity in enumerate(plan.evaluated, 2)}
+    here = dict(place) | {n: f"{xl_col_to_name(column)}{{r}}" for n, column in column_of.items()}
     sheet.text(header_row, 0, "moved", styles(bold=True, align="center"))
     sheet.text(header_row, 1, "its value", styles.header("parameter"))
-    for column, quantity in enumerate(evaluated, 2):
-        sheet.text(header_row, column, quantity.label, styles.header(quantity.role))
+    for quantity in plan.evaluated:
+        header = styles.header(quantity.role)
+        sheet.text(header_row, column_of[quantity.name], quantity.label, header)
+
+    def template(quantity: Quantity, places: Mapping[str, str]) -> str:
+        assert quantity.expression is not None
+        notation = sheet_notation(places.__getitem__, ranges=program.network.is_large)
+        return f"={render(quantity.expression, notation)}"
+
+    unmoved = {quantity.name: template(quantity, here) for quantity in plan.evaluated}
+    users: dict[str, list[Quantity]] = defaultdict(list)  # parameter → the formulas it stands in
+    for quantity in plan.evaluated:
+        assert quantity.expression is not None
+        for name in set(references(quantity.expression)):
+            users[name].append(quantity)
+    values = {quantity.name: shifted[quantity.name].tolist() for quantity in plan.evaluated}
     losses = []
     for number, parameter in enumerate(program.trained):
         rows = (header_row + 1 + 2 * number, header_row + 2 + 2 * number)
+        loss_column = column_of[program.loss]
         losses.append((cell(rows[0], loss_column), cell(rows[1], loss_column)))
+        moved_here = {**here, parameter: "B{r}"}
+        templates = unmoved | {q.name: template(q, moved_here) for q in users[parameter]}
         for row, sign, run in zip(rows, "+−", (number, number + count), strict=True):
             sheet.text(row, 0, f"{parameter} {sign} ε", styles(align="center"))
             moved = f"={place[parameter]}{sign.replace('−', '-')}$B$5"
             sheet.formula(row, 1, moved, float(shifted[parameter][run]), styles.number("parameter"))
-            here = dict(place) | {q.name: cell(row, column) for column, q in enumerate(evaluated, 2)}
-            here[parameter] = cell(row, 1)
-            notation = sheet_notation(here.__getitem__)
-            for column, quantity in enumerate(evaluated, 2):
-                assert quantity.expression is not None
-                formula = f"={render(quantity.expression, notation)}"
-                value = float(shifted[quantity.name][run])
-                sheet.formula(row, column, formula, value, styles.number(quantity.role))
+            for quantity in plan.evaluated:
+                name, style = quantity.name, styles.number(quantity.role)
+                formula = templates[name].replace("{r}", str(row + 1))
+                sheet.formula(row, column_of[name], formula, values[name][run], style)
     return losses
 
 
