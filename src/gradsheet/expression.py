@@ -510,7 +510,9 @@ def partial_derivatives(
     return {}
 
 
-def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
+def evaluate(
+    expression: Expression, values: Mapping[str, Any], operations: Mapping[str, Any] = OPERATIONS
+) -> Any:
     """The value of ``expression``; ``values`` holds a float64 scalar or array for every name."""
     match expression:
         case Constant(value):
@@ -520,7 +522,8 @@ def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
         case Previous():
             return values[expression.key]
         case Application(operation, arguments):
-            return OPERATIONS[operation].value(*(evaluate(argument, values) for argument in arguments))
+            known = [evaluate(argument, values, operations) for argument in arguments]
+            return operations[operation].value(*known)
     raise TypeError(f"not an expression: {expression!r}")
 
 
@@ -547,9 +550,9 @@ class Form(NamedTuple):
 class Notation(NamedTuple):
     """All that a printing backend has to say: names, numbers, brackets, and a form per operation.
 
-    ``previous`` is the name of a quantity in the iteration before. ``gather`` may print a run of operands
-    alike as one: it takes the operation and, factor by factor, the names in the run (w1 w2 w3 and i1 i2 i3
-    for the terms w1·i1, w2·i2, w3·i3), and returns the text with how tightly it binds, or None.
+    ``previous`` is the name of a quantity in the iteration before. ``gather`` may print a run of
+    operands alike as one: it takes the operation and, factor by factor, the names in the run (w1 w2 and
+    i1 i2 for the terms w1·i1, w2·i2), and returns the text with how tightly it binds, or None.
     """
 
     reference: Callable[[str], str]

@@ -41,12 +41,23 @@ from gradsheet.backends.workbook_lessons import (
     write_read_me,
 )
 from gradsheet.compiler import Program, Quantity
-from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Application, Array, Expression, label, render
+from gradsheet.expression import (
+    DIVERGENCE_LIMIT,
+    SUMMED_TEXT,
+    TEXT,
+    Application,
+    Array,
+    Expression,
+    label,
+    render,
+)
 from gradsheet.network import Network
 
 CUT = 2.0
 """The linear chart of the learning rates cuts a diverging loss at this multiple of the first loss."""
 FOR_YOU = "yours to fill in"
+FOLDED_FROM = 300
+"""A table of more columns opens with its details folded away."""
 WORDS_LIMIT = 150  # characters of a formula in words over a column
 
 
@@ -84,12 +95,13 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
 def _words(quantity: Quantity, program: Program) -> str:
     """What stands over a column: its formula in words, or what kind of number it is."""
     network = program.network
+    text = SUMMED_TEXT if network.is_large else TEXT
     if quantity.rule is not None:
-        words = f"{quantity.label} = {render(quantity.rule, TEXT)}"
+        words = f"{quantity.label} = {render(quantity.rule, text)}"
         if quantity.first is not None:
-            words += f"; first row: {render(_taught(quantity.first), TEXT)}"
+            words += f"; first row: {render(_taught(quantity.first), text)}"
     elif quantity.expression is not None:
-        words = f"{quantity.label} = {render(quantity.expression, TEXT)}"
+        words = f"{quantity.label} = {render(quantity.expression, text)}"
     elif quantity.role == "data":
         number = int(quantity.name.partition("[")[0][1:])
         names = network.input_names if quantity.name[0] == "i" else network.output_names
@@ -99,10 +111,12 @@ def _words(quantity: Quantity, program: Program) -> str:
             words += f", sample {quantity.sample}"
     elif quantity.name in program.trained:
         rule = next(u.expression for u in program.updates if u.parameter == quantity.name)
-        words = f"next row: {render(rule, TEXT)}"
+        words = f"next row: {render(rule, text)}"
     else:
         words = "kept as it is"
-    return words if len(words) <= WORDS_LIMIT else words[: WORDS_LIMIT - 1].rstrip() + "…"
+    if len(words) > WORDS_LIMIT:
+        words = words[:WORDS_LIMIT].rpartition(" ")[0] + " …"
+    return words
 
 
 def _taught(expression: Expression) -> Expression:
@@ -225,11 +239,13 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
 
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, len(table.columns), 12.5)
+    _blocks(sheet, plan)
     for row in range(1, legend + 1):
         sheet.xlsx.set_row(row, 21)
     sheet.xlsx.set_row(table.header_row - 1, 11.5 * max(2, min(9, math.ceil(longest / 15))))
     sheet.xlsx.set_row(table.header_row, 18)
-    sheet.xlsx.freeze_panes(table.first_row, 1)
+    kept = 1 + len(plan.blocks[0].names) if plan.blocks else 1  # the loss of a large network stays
+    sheet.xlsx.freeze_panes(table.first_row, kept)
     sheet.print_landscape(table.header_row - 1, table.header_row, wide=len(table.columns) > 45)
     sheet.xlsx.repeat_columns(0)
 
@@ -247,9 +263,29 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     chart.set_legend({"none": True})
     if "rate" in program:
         _chart_rate(chart, plan)
-    chart.set_size({"width": 560, "height": 196 + 28 * (plan.header_row - plan.HEADER_ROW)})
+    chart.set_size({"width": 560, "height": 196 + 28 * (len(program.hyperparameters) - 1)})
     place = {"x_offset": 10, "y_offset": 2, "object_position": 3}
     sheet.xlsx.insert_chart(0, 3 + len(shown), chart, place)
+
+
+def _blocks(sheet: Sheet, plan: Plan) -> None:
+    """A band over the columns of a large network, and outlines that fold their details away."""
+    row, folded = plan.header_row - 2, len(plan.names) > FOLDED_FROM
+    for block in plan.blocks:
+        first, last = (plan.backprop.columns[block.names[k]] for k in (0, -1))
+        role = plan.program[block.names[-1]].role
+        style = sheet.styles(
+            bold=True, font_color=GROUPS[role][1], bottom=2, border_color=GROUPS[role][1]
+        )
+        for column in range(first, last + 1):
+            sheet.text(row, column, block.title if column == first else "", style)
+        if block.detail:
+            options = {"level": 1, "hidden": folded}
+            sheet.xlsx.set_column(first, last, 12.5, None, options)
+    if folded:
+        shown = "the numbers in between are folded away: press 2, top left, to see them"
+        sheet.text(row, 0, "", sheet.styles.label)
+        sheet.text(plan.summary_row, 3, shown, sheet.styles.hint)
 
 
 def _setting_label(name: str) -> str:

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from xlsxwriter.utility import xl_cell_to_rowcol, xl_col_to_name
 
-from gradsheet.compiler import Program, Quantity, Role
+from gradsheet.compiler import Program, Quantity, Role, gradient_name
 from gradsheet.errors import TooLargeError
 from gradsheet.expression import (
     ATOM,
@@ -34,7 +34,7 @@ from gradsheet.expression import (
     format_number,
     render,
 )
-from gradsheet.network import Network, layer_name
+from gradsheet.network import Network, layer_name, weight_names
 from gradsheet.optimizers import LEARNING_RATE
 
 BACKPROP = "Backprop"
@@ -317,8 +317,8 @@ class Plan:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The columns of Backprop: those of the blocks; else the program's order, but the shared δ behind
-        the gradients."""
+        """The columns of Backprop: those of the blocks; else the program's order, but the shared δ
+        behind the gradients."""
         if self.blocks:
             return tuple(name for block in self.blocks for name in block.names)
         shown = [q for q in self.program.quantities if q.role != "delta"]
@@ -386,6 +386,15 @@ class Plan:
         return self.rates == 0
 
     @property
+    def derived(self) -> tuple[str, ...]:
+        """The weights whose gradient is derived in numbers, from the last layer back: all of them, or
+        one of every layer of a large network."""
+        if self.blocks:
+            return tuple(rows[0][0] for rows in reversed(weight_names(self.program.network)))
+        layers = {name: -(self.program[name].layer or 0) for name in self.program.trained}
+        return tuple(sorted(self.program.trained, key=layers.__getitem__))
+
+    @property
     def beside_column(self) -> int:
         """A column to the right of the table of Backprop, with an empty one between."""
         return len(self.names) + 2
@@ -394,7 +403,7 @@ class Plan:
     def formulas(self) -> int:
         """About how many formula cells the workbook will have."""
         parameters, evaluated = len(self.program.trained), len(self.program.of_role("forward", "loss"))
-        users = sum(len(q.chains) for q in self.program.of_role("gradient"))
+        users = sum(len(self.program[gradient_name(name)].chains) for name in self.derived)
         return (
             self.steps * len(self.names)
             + self.comparison_steps * self._comparison_width
