@@ -514,16 +514,16 @@ def evaluate(
     expression: Expression, values: Mapping[str, Any], operations: Mapping[str, Any] = OPERATIONS
 ) -> Any:
     """The value of ``expression``; ``values`` holds a float64 scalar or array for every name."""
-    match expression:
-        case Constant(value):
-            return np.float64(value)
+    match expression:  # the frequent ones first
         case Reference(name):
             return values[name]
-        case Previous():
-            return values[expression.key]
         case Application(operation, arguments):
             known = [evaluate(argument, values, operations) for argument in arguments]
             return operations[operation].value(*known)
+        case Constant(value):
+            return np.float64(value)
+        case Previous():
+            return values[expression.key]
     raise TypeError(f"not an expression: {expression!r}")
 
 

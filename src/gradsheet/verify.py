@@ -632,9 +632,10 @@ def _judge_errors(judge: _Judge) -> None:
         group.worst is not None and not math.isfinite(group.worst.expected) for group in judge.groups
     )
     for sheet, cells in judge.sheets.items():
-        for (row, column), value in cells.items():
-            place = (sheet, cell(row, column))
-            if isinstance(value, CellError) and place not in listed and not overflowed:
+        errors = [place for place, value in cells.items() if isinstance(value, CellError)]
+        for row, column in errors:
+            place, value = (sheet, cell(row, column)), cells[row, column]
+            if place not in listed and not overflowed:
                 judge.differences.append(Difference(*place, "an error", value, math.nan, math.inf))
                 judge.differing += 1
 

@@ -277,15 +277,15 @@ def _blocks(sheet: Sheet, plan: Plan) -> None:
         style = sheet.styles(
             bold=True, font_color=GROUPS[role][1], bottom=2, border_color=GROUPS[role][1]
         )
-        for column in range(first, last + 1):
-            sheet.text(row, column, block.title if column == first else "", style)
+        sheet.text(row, first, block.title, style)
+        for column in range(first + 1, last + 1):
+            sheet.xlsx.write_blank(row, column, None, style)
         if block.detail:
             options = {"level": 1, "hidden": folded}
             sheet.xlsx.set_column(first, last, 12.5, None, options)
     if folded:
-        shown = "the numbers in between are folded away: press 2, top left, to see them"
-        sheet.text(row, 0, "", sheet.styles.label)
-        sheet.text(plan.summary_row, 3, shown, sheet.styles.hint)
+        hint = "data, forward pass and δ are folded away: press the 2, top left, to see them"
+        sheet.text(plan.summary_row, 2, hint, sheet.styles.hint)
 
 
 def _setting_label(name: str) -> str:
