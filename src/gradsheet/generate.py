@@ -26,10 +26,12 @@ from gradsheet.backends.workbook_layout import (
     least_columns,
 )
 from gradsheet.backends.workbook_lessons import EPSILON
+from gradsheet.backends.workbook_predict import POINTS, Prediction
 from gradsheet.compiler import Program, Role, compile_network
 from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError
 from gradsheet.examples import EXAMPLES
+from gradsheet.expression import Array
 from gradsheet.files import make_folder, replacing
 from gradsheet.network import Network
 from gradsheet.sweep import checked_learning_rates, sweep
@@ -238,6 +240,7 @@ def demo(folder: Path) -> Iterator[Path]:
 def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: Sequence[float]) -> Trace:
     table = arrays.train(program, plan.steps, learning_rate)
     comparison = arrays.train(program, plan.comparison_steps, np.array(learning_rates, dtype=np.float64))
+    prediction = Prediction(plan)
     inputs = [quantity.name for quantity in program.of_role("data", "parameter")]
     first, last = ({name: float(table[name][row]) for name in inputs} for row in (0, -1))
     return Trace(
@@ -250,4 +253,33 @@ def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: S
             arrays.critical_learning_rate(program, first),
             arrays.critical_learning_rate(program, last),
         ),
+        predicted={name: float(v) for name, v in arrays.predict(program, last).items()},
+        maps=[_map_values(prediction, (first, last)[drawn.step]) for drawn in prediction.maps],
+        sampled=_sampled(prediction, table) if prediction.maps else (),
     )
+
+
+def _map_values(prediction: Prediction, weights: Mapping[str, float]) -> Array:
+    """What the network answers at the points of a map: rows from the top, columns from the left."""
+    (left, right), (bottom, top) = prediction.first_ranges()
+    across, up = np.linspace(left, right, POINTS), np.linspace(top, bottom, POINTS)
+    points = dict(zip(prediction.inputs, np.meshgrid(across, up), strict=True))
+    values = arrays.predict(prediction.plan.program, {**weights, **points})
+    answers = np.stack([np.broadcast_to(values[n], (POINTS, POINTS)) for n in prediction.decisive])
+    shown = answers.argmax(axis=0) + 1.0 if prediction.predicts_class else answers[0]
+    return np.asarray(shown, dtype=np.float64)
+
+
+def _sampled(prediction: Prediction, table: Mapping[str, Array]) -> list[list[float]]:
+    """Inputs, target and answer of every sample, as `Prediction.sample_formulas` writes them."""
+    rows = []
+    for names in prediction.sample_names():
+        found = [
+            [float(table[name][step]) for name in part]
+            for part, step in zip(names, (0, 0, -1), strict=True)
+        ]
+        inputs, targets, answers = found
+        if prediction.predicts_class:
+            targets, answers = [[1.0 + int(np.argmax(part))] for part in (targets, answers)]
+        rows.append([*inputs, targets[0], answers[0]])
+    return rows

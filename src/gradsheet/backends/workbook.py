@@ -23,6 +23,7 @@ from gradsheet.backends.workbook_layout import (
     GRADIENT_CHECK,
     LEARNING_RATES,
     NETWORK,
+    PREDICT,
     README,
     WORKINGS,
     Content,
@@ -40,6 +41,7 @@ from gradsheet.backends.workbook_lessons import (
     write_network,
     write_read_me,
 )
+from gradsheet.backends.workbook_predict import write_predict
 from gradsheet.compiler import Program, Quantity
 from gradsheet.expression import (
     DIVERGENCE_LIMIT,
@@ -81,6 +83,7 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
         _backprop(book, Sheet(book, BACKPROP, styles), plan, trace, lesson)
         if lesson is None:
             _learning_rates(book, Sheet(book, LEARNING_RATES, styles), plan, trace)
+            write_predict(Sheet(book, PREDICT, styles), plan, trace)
         if lesson is None or lesson.gradient_check:
             write_gradient_check(Sheet(book, GRADIENT_CHECK, styles), plan, trace)
         if lesson is None:

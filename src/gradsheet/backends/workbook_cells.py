@@ -185,8 +185,12 @@ class Sheet:
         }
         self._input(row, column, value, rule)
 
-    def _input(self, row: int, column: int, value: float, rule: Mapping[str, Any]) -> None:
+    def typed(self, row: int, column: int, value: float) -> None:
+        """An input cell for any number."""
         self.number(row, column, value, self.styles(num_format="General", bold=True, **INPUT))
+
+    def _input(self, row: int, column: int, value: float, rule: Mapping[str, Any]) -> None:
+        self.typed(row, column, value)
         self.xlsx.data_validation(row, column, row, column, dict(rule))
 
     def print_landscape(self, first_header: int, last_header: int, *, wide: bool = False) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from xlsxwriter.utility import xl_cell_to_rowcol, xl_col_to_name
@@ -41,6 +41,7 @@ BACKPROP = "Backprop"
 LEARNING_RATES = "Learning rates"
 GRADIENT_CHECK = "Gradient check"
 DERIVATION = "Derivation"
+PREDICT = "Predict"
 README = "Read me"
 WORKINGS = "Workings"
 NETWORK = "Network"
@@ -410,7 +411,16 @@ class Plan:
             + 2 * parameters * (evaluated + 1)
             + 3 * users
             + len(self.names)
+            + self._predicted
         )
+
+    @property
+    def _predicted(self) -> int:
+        """About how many formulas the sheet Predict has: two maps of 21 × 21 points for two inputs."""
+        network = self.program.network
+        links = len(self.program.of_role("parameter")) + sum(network.sizes)
+        maps = 2 * 21 * 23 + 4 * network.samples if network.sizes[0] == 2 else 0
+        return 0 if self.table_alone else links + len(self.program.prediction) + maps
 
 
 @dataclass(frozen=True)
@@ -420,7 +430,9 @@ class Trace:
     ``table`` holds every quantity, shape (steps,); ``rates`` the compared learning rates and
     ``comparison`` every quantity for them, shape (comparison steps, rates); ``shifted`` every quantity
     of the first iteration with one parameter after the other moved by ±ε, shape (2 · parameters,).
-    ``critical`` is 2/λmax in the first and in the last iteration.
+    ``critical`` is 2/λmax in the first and in the last iteration. For the sheet Predict, ``predicted``
+    holds the last weights and what they make of the first sample, ``maps`` the points of the maps from
+    the top left, and ``sampled`` inputs, target and answer of every sample in its list.
     """
 
     learning_rate: float
@@ -429,6 +441,9 @@ class Trace:
     comparison: Mapping[str, Array]
     shifted: Mapping[str, Array]
     critical: tuple[float, float]
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    maps: Sequence[Array] = ()
+    sampled: Sequence[Sequence[float]] = ()
 
 
 Content = str | float | None

@@ -1,0 +1,604 @@
+"""The sheet Predict: type an input, and see formula by formula what the trained network makes of it.
+
+A network of two inputs gets a map as well: what it says of every point of a square, before and after the
+training, each cell one formula of the whole network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from xlsxwriter.utility import xl_col_to_name
+
+from gradsheet.backends.workbook_cells import GROUPS, Sheet
+from gradsheet.backends.workbook_layout import (
+    LONGEST_FORMULA,
+    Plan,
+    Trace,
+    area,
+    cell,
+    layer_title,
+    sheet_notation,
+)
+from gradsheet.compiler import Program, Quantity
+from gradsheet.expression import (
+    SUMMED_TEXT,
+    TEXT,
+    Expression,
+    Reference,
+    label,
+    references,
+    render,
+    substitute,
+)
+from gradsheet.network import (
+    CLASS_LOSSES,
+    Network,
+    activation_name,
+    bias_names,
+    input_name,
+    of_sample,
+    sum_name,
+    target_name,
+    weight_names,
+)
+
+POINTS = 21
+"""Points of a map to each side."""
+MARGIN = 0.25
+"""The maps reach beyond the samples by this share of their range."""
+CLASS_COLOURS = ("#9DC3E6", "#F8CBAD", "#A9D18E", "#E2B6DA", "#FFE08A", "#B4E3E8", "#BFBFBF", "#D9C79E")
+LOW, MIDDLE, HIGH = "#2E75B6", "#FFFFFF", "#E97132"
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell that shows a quantity: its place, counted from 0, and its formula."""
+
+    name: str
+    row: int
+    column: int
+    formula: str
+
+
+@dataclass(frozen=True)
+class Map:
+    """A square of points; ``template`` holds ``{x}`` and ``{y}`` for the cells of the two inputs.
+
+    ``step`` is the row of the table, counted from 0 or −1 for the last, whose weights it takes. The
+    second input stands left of ``column``, from the largest in ``row`` down; the first one below.
+    """
+
+    title: str
+    step: int
+    row: int
+    column: int
+    template: str
+
+    def formula(self, row: int, column: int) -> str:
+        """That of a point, by its number down and to the right."""
+        x = f"{xl_col_to_name(self.column + column)}${self.row + POINTS + 1}"
+        y = f"${xl_col_to_name(self.column - 1)}{self.row + row + 1}"
+        return self.template.replace("{x}", x).replace("{y}", y)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Where everything stands in the sheet Predict; computed from the plan of the workbook alone."""
+
+    plan: Plan
+
+    INPUT_ROW = 4
+    """The row of the first input, counted from 0; the cells are in column 1."""
+
+    @property
+    def network(self) -> Network:
+        return self.plan.program.network
+
+    @property
+    def inputs(self) -> Mapping[str, Place]:
+        """The input cells, by the names that the inputs have in the program's first sample."""
+        names = [self.named(input_name(k)) for k in range(1, self.network.sizes[0] + 1)]
+        return {name: (self.INPUT_ROW + k, 1) for k, name in enumerate(names)}
+
+    def named(self, name: str) -> str:
+        """A quantity of the first sample, whose formulas are those of all."""
+        return of_sample(name, 1, self.network.samples)
+
+    def seen(self, name: str, typed: str) -> str:
+        """What the network sees of an input, where ``typed`` is the cell with the number as it is typed.
+
+        An atom: a cell, or a formula in brackets.
+        """
+        return typed
+
+    @property
+    def predicts_class(self) -> bool:
+        return self.network.loss in CLASS_LOSSES
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """What the network answers: shares where the loss is one of classes, else its outputs."""
+        count, last = self.network.sizes[-1], len(self.network.layers) - 1
+        if self.network.loss == "softmax_cross_entropy":
+            return tuple(self.named(f"p{k}") for k in range(1, count + 1))
+        return tuple(self.named(activation_name(self.network, last, k)) for k in range(1, count + 1))
+
+    @cached_property
+    def decisive(self) -> tuple[str, ...]:
+        """What the maps show: the first output, or the sums whose largest is that of the class."""
+        if not self.predicts_class:
+            return self.outputs[:1]
+        count, last = self.network.sizes[-1], len(self.network.layers) - 1
+        return tuple(self.named(sum_name(self.network, last, k)) for k in range(1, count + 1))
+
+    @property
+    def answer_row(self) -> int:
+        """The row of the first output."""
+        return self.INPUT_ROW + self.network.sizes[0] + 2
+
+    @property
+    def class_row(self) -> int:
+        """The row of the most probable class, or of the class at 0.5, under the outputs."""
+        return self.answer_row + len(self.outputs)
+
+    @property
+    def range_row(self) -> int:
+        """The row of the first input's range in the maps, from column 1 to column 2."""
+        return self.class_row + 3
+
+    @property
+    def layers_row(self) -> int:
+        return self.range_row + (4 if self.has_two_inputs else 0)
+
+    @property
+    def has_two_inputs(self) -> bool:
+        return self.network.sizes[0] == 2
+
+    # ------------------------------------------------------------ the forward pass
+
+    def layer_row(self, layer: int) -> int:
+        """The row of a layer's title; below it are headers, inputs, neurons, and what a softmax adds."""
+        heights = (spec.neurons + 6 for spec in self.network.layers[:layer])
+        return self.layers_row + sum(heights)
+
+    def neuron_names(self, layer: int, neuron: int) -> list[str]:
+        """What a neuron computes, in order; a softmax has a power and a share for each."""
+        network, total = self.network, sum_name(self.network, layer, neuron)
+        names = [total, f"e_{total}", activation_name(network, layer, neuron)]
+        if network.loss == "softmax_cross_entropy" and layer == len(network.layers) - 1:
+            names = [total, f"e{neuron}", f"p{neuron}"]
+        known = dict.fromkeys(map(self.named, names))
+        return [name for name in known if name in self.plan.program]
+
+    def whole_names(self, layer: int) -> list[str]:
+        """What a layer computes as a whole: largest sum and sum of powers of a softmax."""
+        count = self.network.layers[layer].neurons
+        own = {name for k in range(1, count + 1) for name in self.neuron_names(layer, k)}
+        forward = self.plan.program.prediction
+        return [q.name for q in forward if q.layer == layer and q.name not in own]
+
+    @cached_property
+    def shown(self) -> tuple[Shown, ...]:
+        """All cells of the forward pass: weights, inputs and results of every layer, and the answer."""
+        cells: list[Shown] = []
+        places: dict[str, Place] = {}
+        sources = [
+            (name, self.seen(name, cell(*place))) for name, place in self.inputs.items()
+        ]  # what the next layer reads, and where it stands
+        for layer in range(len(self.network.layers)):
+            cells += self._layer(layer, sources, places)
+            count = self.network.layers[layer].neurons
+            names = [self.named(activation_name(self.network, layer, k)) for k in range(1, count + 1)]
+            sources = [(name, cell(*places[name])) for name in names]
+        answers = zip(range(self.answer_row, self.class_row), self.outputs, strict=True)
+        cells += [Shown(name, row, 1, f"={cell(*places[name])}") for row, name in answers]
+        return tuple(cells)
+
+    def _layer(
+        self, layer: int, sources: Sequence[tuple[str, str]], places: dict[str, Place]
+    ) -> Iterator[Shown]:
+        """The cells of a layer; its results are entered in ``places``."""
+        network, table = self.network, self.plan.backprop
+        spec, top = network.layers[layer], self.layer_row(layer)
+        for column, (name, source) in enumerate(sources, 1):
+            yield Shown(name, top + 2, column, f"={source}")
+        read = {name: cell(top + 2, column) for column, (name, _) in enumerate(sources, 1)}
+        results = spec.fan_in + 1 + bool(spec.biases)
+        for neuron in range(1, spec.neurons + 1):
+            for column, name in enumerate(self.neuron_names(layer, neuron), results):
+                places[name] = (top + 2 + neuron, column)
+        for row, name in enumerate(self.whole_names(layer), top + 3 + spec.neurons):
+            places[name] = (row, 1)
+        for neuron in range(1, spec.neurons + 1):
+            row, biases = top + 2 + neuron, bias_names(network)[layer]
+            own = [*weight_names(network)[layer][neuron - 1], *biases[neuron - 1 : neuron]]
+            for column, name in enumerate(own, 1):
+                yield Shown(name, row, column, f"={table.address(name, table.last_row)}")
+                read[name] = cell(row, column)
+            for name in self.neuron_names(layer, neuron):
+                yield self._result(name, places, read)
+        for name in self.whole_names(layer):
+            yield self._result(name, places, read)
+
+    def _result(self, name: str, places: Mapping[str, Place], read: Mapping[str, str]) -> Shown:
+        here = {**{name: cell(*place) for name, place in places.items()}, **read}
+        notation = sheet_notation(here.__getitem__, ranges=self.network.is_large)
+        expression = self.plan.program[name].expression
+        assert expression is not None
+        return Shown(name, *places[name], f"={render(expression, notation)}")
+
+    @cached_property
+    def width(self) -> int:
+        """How many columns the layers take."""
+        layers = enumerate(self.network.layers)
+        wide = (1 + spec.fan_in + 1 + len(self.neuron_names(k, 1)) for k, spec in layers)
+        return max(5, *wide)
+
+    # ------------------------------------------------------------ the maps
+
+    @cached_property
+    def maps(self) -> tuple[Map, ...]:
+        """Before and after the training; none where a formula would be too long for a cell."""
+        if not self.has_two_inputs:
+            return ()
+        table, found = self.plan.backprop, []
+        for title, step, row, number in (
+            ("Before: the weights of the first row", 0, table.first_row, 0),
+            ("After: the weights of the last row", -1, table.last_row, 1),
+        ):
+            template = self._template(row)
+            if template is None:
+                return ()
+            column = self.width + 2 + number * (POINTS + 2)
+            found.append(Map(title, step, 4, column, template))
+        return tuple(found)
+
+    def _template(self, row: int) -> str | None:
+        table, program = self.plan.backprop, self.plan.program
+        typed = dict(zip(self.inputs, ("{x}", "{y}"), strict=True))
+
+        def reference(name: str) -> str:
+            return self.seen(name, typed[name]) if name in typed else table.address(name, row)
+
+        notation = sheet_notation(reference)
+        names = self.decisive
+        # The count is known before the text is made, which might take gigabytes.
+        shortest = len("Backprop!$A$1*")
+        if sum(_leaves(program, name, {}) for name in names) * shortest > 2 * LONGEST_FORMULA:
+            return None
+        texts = [render(_inlined(program, Reference(name)), notation) for name in names]
+        formula = "=" + (_largest(texts) if self.predicts_class else texts[0])
+        return formula if len(formula) <= LONGEST_FORMULA - 64 else None
+
+    @property
+    def ranges(self) -> tuple[Place, Place]:
+        """The cells of the smallest of both inputs in the maps; the largest stand to their right."""
+        return (self.range_row, 1), (self.range_row + 1, 1)
+
+    def first_ranges(self) -> list[tuple[float, float]]:
+        """The ranges as they are written: the samples and a margin."""
+        found = []
+        for column in zip(*self.network.inputs, strict=True):
+            low, high = min(column), max(column)
+            margin = MARGIN * (high - low) or 1.0
+            found.append((float(f"{low - margin:.3g}"), float(f"{high + margin:.3g}")))
+        return found
+
+    def axes(self, drawn: Map) -> Iterator[tuple[int, int, int, int, str]]:
+        """The cells of the inputs beside a map: which input, which point, row, column and formula."""
+        for number, place in enumerate(self.ranges):
+            low, high = (f"${xl_col_to_name(place[1] + k)}${place[0] + 1}" for k in (0, 1))
+            for point in range(POINTS):
+                share = f"{point}*({high}-{low})/{POINTS - 1}"
+                if number == 0:
+                    yield 0, point, drawn.row + POINTS, drawn.column + point, f"={low}+{share}"
+                else:
+                    yield 1, point, drawn.row + point, drawn.column - 1, f"={high}-{share}"
+
+    # ------------------------------------------------------------ the samples
+
+    @property
+    def samples_row(self) -> int:
+        """The row of the first sample in the list beside the maps."""
+        return self.layer_row(len(self.network.layers)) + 2
+
+    def sample_names(self) -> Iterator[tuple[list[str], list[str], list[str]]]:
+        """Of every sample the names of its inputs, of its targets and of what decides the answer."""
+        count = self.network.sizes[-1] if self.predicts_class else 1
+        targets = [target_name(k) for k in range(1, count + 1)]
+        decisive = [name.removesuffix("[1]") for name in self.decisive]
+        for sample in range(1, self.network.samples + 1):
+            yield tuple(  # type: ignore[misc]
+                [of_sample(name, sample, self.network.samples) for name in part]
+                for part in ([input_name(1), input_name(2)], targets, decisive)
+            )
+
+    def sample_formulas(self) -> Iterator[list[str]]:
+        """Inputs, target and trained answer of every sample, as they stand in Backprop."""
+        table = self.plan.backprop
+        for inputs, targets, decisive in self.sample_names():
+            parts = [
+                [table.address(name, table.first_row) for name in part] for part in (inputs, targets)
+            ]
+            answers = [table.address(name, table.last_row) for name in decisive]
+            found = [_largest(part) if self.predicts_class else part[0] for part in (parts[1], answers)]
+            yield [f"={text}" for text in (*parts[0], *found)]
+
+
+def _largest(texts: Sequence[str]) -> str:
+    """The number, from 1, of the largest of some formulas; the first of several."""
+    text = str(len(texts))
+    for k in reversed(range(len(texts) - 1)):
+        text = f"IF({texts[k]}>=MAX({','.join(texts[k + 1 :])}),{k + 1},{text})"
+    return text
+
+
+def _leaves(program: Program, name: str, known: dict[str, int]) -> int:
+    """How many names the inlined formula of a quantity would hold."""
+    if name not in known:
+        inner = program[name].expression
+        names = () if inner is None else references(inner)
+        known[name] = sum(_leaves(program, other, known) for other in names) or 1
+    return known[name]
+
+
+def _inlined(program: Program, expression: Expression) -> Expression:
+    """The formula in inputs and weights alone."""
+    inner: dict[Expression, Expression] = {}
+    for name in set(references(expression)):
+        formula = program[name].expression
+        if formula is not None:
+            inner[Reference(name)] = _inlined(program, formula)
+    return substitute(expression, inner) if inner else expression
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_predict(sheet: Sheet, plan: Plan, trace: Trace) -> None:
+    """Write the sheet; the trace holds the values of the forward pass and of the maps."""
+    prediction, styles = Prediction(plan), sheet.styles
+    network = plan.program.network
+    sheet.text(
+        0, 0, f"Predict: what the trained network makes of any input: {network.name}", styles.title
+    )
+    note = "Type an input into the yellow cells. The weights are those of the last row of Backprop."
+    sheet.text(1, 0, note, styles.note)
+    _write_inputs(sheet, prediction)
+    _write_layers(sheet, prediction)
+    values = trace.predicted
+    for shown in prediction.shown:
+        role = plan.program[shown.name].role
+        style = styles.number("forward" if role == "loss" else role)
+        sheet.formula(shown.row, shown.column, shown.formula, values[shown.name], style)
+    _write_answer(sheet, prediction, [values[name] for name in prediction.outputs])
+    if prediction.has_two_inputs:
+        _write_maps(sheet, prediction, trace)
+    last_row = prediction.layer_row(len(network.layers))
+    sheet.scientific_where_needed((prediction.layers_row, last_row), (1, prediction.width))
+    sheet.xlsx.set_column(0, 0, 24)
+    sheet.xlsx.set_column(1, prediction.width, 11.5)
+    sheet.print_landscape(0, 1)
+
+
+def _write_inputs(sheet: Sheet, prediction: Prediction) -> None:
+    network, styles = prediction.network, sheet.styles
+    sheet.text(prediction.INPUT_ROW - 1, 0, "Input", styles.heading)
+    for k, (row, column) in enumerate(prediction.inputs.values(), 1):
+        name = f": {network.input_names[k - 1]}" if network.input_names else ""
+        sheet.text(row, 0, f"{input_name(k)}{name}", styles.label)
+        sheet.typed(row, column, network.inputs[0][k - 1])
+    sheet.text(prediction.INPUT_ROW, 2, "← type another; here: sample 1", styles.hint)
+
+
+def _write_answer(sheet: Sheet, prediction: Prediction, values: Sequence[float]) -> None:
+    network, styles = prediction.network, sheet.styles
+    row, last = prediction.answer_row, prediction.class_row - 1
+    sheet.text(row - 1, 0, "Answer", styles.heading)
+    names = class_names(network)
+    for k, name in enumerate(names):
+        sheet.text(row + k, 0, name, styles.label)
+    bold = styles(bold=True, font_color=GROUPS["loss"][1], align="right")
+    if prediction.predicts_class:
+        shares, shown = area(row, 1, last, 1), area(row, 0, last, 0)
+        formula = f"=INDEX({shown},MATCH(MAX({shares}),{shares},0))"
+        sheet.text(last + 1, 0, "most probable", styles.label)
+        largest = max(values)
+        best = names[list(values).index(largest)] if largest == largest else "#NUM!"
+        sheet.formula(last + 1, 1, formula, best, bold)
+    elif network.loss == "binary_cross_entropy":
+        sheet.text(row - 1, 2, "class at 0.5", styles.label)
+        for k, value in enumerate(values):
+            formula = f"=IF({cell(row + k, 1)}>=0.5,1,0)"
+            sheet.formula(row + k, 2, formula, float(value >= 0.5), bold)
+
+
+def class_names(network: Network) -> tuple[str, ...]:
+    """What the outputs are called in the sheet."""
+    kind = "class" if network.loss in CLASS_LOSSES else "output"
+    return network.output_names or tuple(f"{kind} {k}" for k in range(1, network.sizes[-1] + 1))
+
+
+_HEADERS = {"e": "exp(sum − m)", "p": "probability", "a": "output"}
+
+
+def _write_layers(sheet: Sheet, prediction: Prediction) -> None:
+    network, styles = prediction.network, sheet.styles
+    text = SUMMED_TEXT if network.is_large else TEXT
+
+    def words(quantity: Quantity) -> str:
+        assert quantity.expression is not None
+        return f"{quantity.label} = {render(quantity.expression, text)}".replace("[1]", "")
+
+    for layer, spec in enumerate(network.layers):
+        top = prediction.layer_row(layer)
+        activation = spec.activation.replace("_", " ")
+        sheet.text(top, 0, f"{layer_title(network, layer)}: {activation}", styles.heading)
+        sheet.text(top + 1, 0, "neuron", styles.header("parameter"))
+        for column in range(1, spec.fan_in + 1):
+            sheet.text(top + 1, column, f"weight {column}", styles.header("parameter"))
+        if spec.biases:
+            sheet.text(top + 1, spec.fan_in + 1, "bias", styles.header("parameter"))
+        sheet.text(top + 2, 0, "what comes in", styles.label)
+        results = spec.fan_in + 1 + bool(spec.biases)
+        names = prediction.neuron_names(layer, 1)
+        for column, name in enumerate(names, results):
+            header = _HEADERS.get(name[0], "sum")
+            sheet.text(top + 1, column, header, styles.header("forward"))
+        for neuron in range(1, spec.neurons + 1):
+            row, names = top + 2 + neuron, prediction.neuron_names(layer, neuron)
+            sheet.text(row, 0, label(names[0]).replace("[1]", ""), styles.label)
+            shown = "; ".join(words(prediction.plan.program[name]) for name in names)
+            if not prediction.has_two_inputs:  # the maps stand there
+                sheet.text(row, results + len(names), shown, styles.hint)
+        for row, name in enumerate(prediction.whole_names(layer), top + 3 + spec.neurons):
+            sheet.text(row, 0, label(name).replace("[1]", ""), styles.label)
+            sheet.text(row, 2, words(prediction.plan.program[name]), styles.hint)
+
+
+def _write_maps(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
+    styles, network = sheet.styles, prediction.network
+    if not prediction.maps:
+        sheet.text(
+            prediction.range_row - 1,
+            0,
+            "No map: one formula of the whole network would be longer than the "
+            f"{LONGEST_FORMULA:,} characters of a cell.",
+            styles.note,
+        )
+        return
+    sheet.text(prediction.range_row - 1, 0, "The maps go", styles.heading)
+    for text, column in (("from", 1), ("to", 2)):
+        sheet.text(prediction.range_row - 1, column, text, styles(italic=True, align="right"))
+    ranges = prediction.first_ranges()
+    for k, ((row, column), values) in enumerate(zip(prediction.ranges, ranges, strict=True), 1):
+        sheet.text(row, 0, f"{input_name(k)}, {'to the right' if k == 1 else 'upwards'}", styles.label)
+        for offset, value in enumerate(values):
+            sheet.typed(row, column + offset, value)
+    _write_samples(sheet, prediction, trace)
+    small = styles(font_size=7, num_format="0.0#", align="center", font_color="#595959", rotation=90)
+    upright = styles(
+        font_size=7, num_format="0.0#", align="right", font_color="#595959", valign="vcenter"
+    )
+    hidden = styles(num_format=";;;", align="center", valign="vcenter", font_size=9, bold=True)
+    for drawn, points in zip(prediction.maps, trace.maps, strict=True):
+        sheet.text(drawn.row - 2, drawn.column, drawn.title, styles.heading)
+        sheet.text(drawn.row - 1, drawn.column, _what_is_shown(prediction), styles.hint)
+        for number, point, row, column, formula in prediction.axes(drawn):
+            low, high = ranges[number]
+            step = point * (high - low) / (POINTS - 1)
+            value = low + step if number == 0 else high - step
+            sheet.formula(row, column, formula, value, small if number == 0 else upright)
+        for row in range(POINTS):
+            for column in range(POINTS):
+                place = (drawn.row + row, drawn.column + column)
+                sheet.formula(*place, drawn.formula(row, column), float(points[row, column]), hidden)
+        _colour(sheet, prediction, drawn)
+        sheet.xlsx.set_column(drawn.column - 1, drawn.column - 1, 6)
+        sheet.xlsx.set_column(drawn.column, drawn.column + POINTS - 1, 2.6)
+    for row in range(prediction.maps[0].row, prediction.maps[0].row + POINTS):
+        sheet.xlsx.set_row(row, 17.25)
+    sheet.xlsx.set_row(prediction.maps[0].row + POINTS, 28)
+    legend = prediction.maps[0].row + POINTS + 1
+    column = prediction.maps[0].column
+    if prediction.predicts_class:
+        for k, name in enumerate(class_names(network)):
+            colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
+            sheet.text(legend + k, column, str(k + 1), styles(bg_color=colour, align="center"))
+            sheet.text(legend + k, column + 1, name, styles.hint)
+    else:
+        low, middle, high = _bounds(prediction)
+        for k, (colour, bound) in enumerate(((LOW, low), (MIDDLE, middle), (HIGH, high))):
+            place = (legend, column + 4 * k)
+            sheet.text(*place, "", styles(bg_color=colour, border=1, border_color="#BFBFBF"))
+            sheet.text(place[0], place[1] + 1, f"{bound:g}", styles.hint)
+
+
+def _what_is_shown(prediction: Prediction) -> str:
+    if prediction.predicts_class:
+        return "the most probable class; a digit marks a sample of that class"
+    name = class_names(prediction.network)[0]
+    if prediction.network.loss == "binary_cross_entropy":
+        return f"{name}; ● a sample with target 1, ○ one with target 0"
+    return f"{name}; ● a sample"
+
+
+def _bounds(prediction: Prediction) -> tuple[float, float, float]:
+    """The values of the three colours: those that the output can reach, or that its targets have."""
+    activation = prediction.network.layers[-1].activation
+    targets = [row[0] for row in prediction.network.targets]
+    known = {"sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+    low, high = known.get(activation, (min(targets), max(targets)))
+    if low == high:
+        low, high = low - 1, high + 1
+    return low, (low + high) / 2, high
+
+
+def _colour(sheet: Sheet, prediction: Prediction, drawn: Map) -> None:
+    """Colours by the value of a point, and marks where a sample is nearest."""
+    square = (drawn.row, drawn.column, drawn.row + POINTS - 1, drawn.column + POINTS - 1)
+    corner = cell(drawn.row, drawn.column)
+    if prediction.predicts_class:
+        marks = [(f"={k}", f'"{k}"') for k in range(1, prediction.network.sizes[-1] + 1)]
+    elif prediction.network.loss == "binary_cross_entropy":
+        marks = [(">=0.5", '"●"'), ("<0.5", '"○"')]
+    else:
+        marks = [("", '"●"')]
+    for condition, mark in marks:
+        look = sheet.styles(num_format=f"{mark};{mark};{mark}", bold=True, font_color="#000000")
+        rule = {"type": "formula", "criteria": _sample_is_near(prediction, drawn, condition)}
+        sheet.xlsx.conditional_format(*square, {**rule, "format": look})
+    if prediction.predicts_class:
+        for k in range(prediction.network.sizes[-1]):
+            look = sheet.styles(bg_color=CLASS_COLOURS[k % len(CLASS_COLOURS)])
+            rule = {"type": "formula", "criteria": f"={corner}={k + 1}", "format": look}
+            sheet.xlsx.conditional_format(*square, rule)
+        return
+    low, middle, high = _bounds(prediction)
+    scale = {"type": "3_color_scale", "min_color": LOW, "mid_color": MIDDLE, "max_color": HIGH}
+    scale |= {f"{end}_type": "num" for end in ("min", "mid", "max")}
+    values = {"min_value": low, "mid_value": middle, "max_value": high}
+    sheet.xlsx.conditional_format(*square, {**scale, **values})
+
+
+def _sample_is_near(prediction: Prediction, drawn: Map, condition: str) -> str:
+    """Whether the point is the nearest to a sample, of targets that meet the condition."""
+    first, last = prediction.samples_row, prediction.samples_row + prediction.network.samples - 1
+    x = f"{xl_col_to_name(drawn.column)}${drawn.row + POINTS + 1}"
+    y = f"${xl_col_to_name(drawn.column - 1)}{drawn.row + 1}"
+    tests = []
+    for point, column, place in ((x, 1, prediction.ranges[0]), (y, 2, prediction.ranges[1])):
+        samples = area(first, column, last, column)
+        low, high = (f"${xl_col_to_name(place[1] + k)}${place[0] + 1}" for k in (0, 1))
+        half = f"({high}-{low})/{2 * (POINTS - 1)}"
+        tests += [f'{samples},">="&({point}-{half})', f'{samples},"<"&({point}+{half})']
+    if condition:
+        tests.append(f'{area(first, 3, last, 3)},"{condition}"')
+    return f"=COUNTIFS({','.join(tests)})>0"
+
+
+def _write_samples(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
+    """The samples, with what they should give and what the trained network makes of them."""
+    styles, top = sheet.styles, prediction.samples_row
+    what = " (number of the class)" if prediction.predicts_class else ""
+    sheet.text(top - 2, 0, f"Samples{what}", styles.heading)
+    headers = ("sample", input_name(1), input_name(2), target_name(1), "answer")
+    for column, header in enumerate(headers):
+        role = "data" if column < 4 else "forward"
+        sheet.text(top - 1, column, "target" if column == 3 else header, styles.header(role))
+    formulas = prediction.sample_formulas()
+    for sample, (texts, values) in enumerate(zip(formulas, trace.sampled, strict=True), 1):
+        row = top + sample - 1
+        sheet.text(row, 0, str(sample), styles(align="center"))
+        for column, formula in enumerate(texts, 1):
+            style = styles(num_format="General", bg_color=GROUPS["data"][2])
+            if column == 4:
+                style = styles.number("forward")
+                if prediction.predicts_class:
+                    style = styles(num_format="0", bg_color=GROUPS["forward"][2])
+            sheet.formula(row, column, formula, values[column - 1], style)
