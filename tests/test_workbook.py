@@ -319,7 +319,7 @@ def test_inputs_are_validated_and_the_header_is_frozen(seed):
     assert ("B4", "whole", "1", "100") in [(str(r.sqref), r.type, r.formula1, r.formula2) for r in rules]
     assert sheet.print_title_rows == "$8:$9"
     assert book.sheetnames[:5] == [
-        "Backprop", "Learning rates", "Gradient check", "Derivation", "Read me",
+        "Backprop", "Learning rates", "Predict", "Gradient check", "Derivation",
     ]  # fmt: skip
 
 

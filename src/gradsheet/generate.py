@@ -18,6 +18,7 @@ from gradsheet.backends import arrays, workbook
 from gradsheet.backends.workbook_layout import (
     FORMULAS_WARN,
     MOST_RATES,
+    POINTS,
     Lesson,
     Plan,
     Trace,
@@ -26,7 +27,7 @@ from gradsheet.backends.workbook_layout import (
     least_columns,
 )
 from gradsheet.backends.workbook_lessons import EPSILON
-from gradsheet.backends.workbook_predict import POINTS, Prediction
+from gradsheet.backends.workbook_predict import Prediction
 from gradsheet.compiler import Program, Role, compile_network
 from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,13 @@ from gradsheet.backends.workbook_layout import (
     LEARNING_RATES,
     NETWORK,
     NETWORK_ROW,
+    POINTS,
+    PREDICT,
     Plan,
     Table,
     cell,
 )
+from gradsheet.backends.workbook_predict import Map, Prediction, class_names
 from gradsheet.compiler import Role, compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
@@ -229,6 +232,8 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
         (BACKPROP, table.first_row, table.columns[quantity.name])
         for quantity in plan.program.of_role("data", "parameter")
     ]
+    if not plan.table_alone:
+        numbers += [(PREDICT, *place) for place in Prediction(plan).typed]
     for sheet, row, column in (*positive, *numbers):
         value = sheets.get(sheet, {}).get((row, column))
         least = 0.0 if (sheet, row, column) in positive else -math.inf
@@ -285,6 +290,10 @@ def _changes(plan: Plan, sheets: Sheets) -> Changes:
             changes[BACKPROP, *place] = 0.9 * number + 0.1 / max(2, outputs)
         else:
             changes[BACKPROP, *place] = number * _factor(position) if number else 0.015625
+    if not plan.table_alone:
+        for position, place in enumerate(Prediction(plan).typed):
+            number = _number(sheets[PREDICT].get(place))
+            changes[PREDICT, *place] = number * _factor(position) if number else 0.015625
     return changes
 
 
@@ -386,6 +395,7 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
         _judge_best_rate(judge, plan)
         _judge_gradient_check(judge, plan, truth, oracle)
         _judge_derivation(judge, plan, truth)
+        _judge_predict(judge, plan, truth, oracle)
     _judge_errors(judge)
     listed = tuple(judge.differences[:LISTED])
     return Run(engine, changed, rate, tuple(judge.groups), listed, judge.differing)
@@ -623,6 +633,114 @@ def _judge_derivation(judge: _Judge, plan: Plan, truth: Mapping[str, Array]) -> 
                 yield names[str(text)], row, 2, found, truth[names[str(text)]][:1], floor
 
     judge.compare(DERIVATION, "every line", lines())
+
+
+def _judge_predict(judge: _Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
+    """The forward pass of the typed input, the maps, and the list of the samples."""
+    prediction, cells = Prediction(plan), judge.sheets[PREDICT]
+    typed = {n: np.array([_number(cells.get(place))]) for n, place in prediction.inputs.items()}
+    values = _predicted(judge, prediction, -1, typed, oracle)
+    floor = _floor([values[shown.name] for shown in prediction.shown])
+
+    def item(name: str, row: int, column: int, expected: float) -> Item:
+        found = np.array([_number(cells.get((row, column)))])
+        return name, row, column, found, np.array([expected]), floor
+
+    lines = [item(s.name, s.row, s.column, float(values[s.name][0])) for s in prediction.shown]
+    judge.compare(PREDICT, "forward pass", lines)
+    answers = [float(values[name][0]) for name in prediction.outputs]
+    if prediction.predicts_class and np.isfinite(answers).all():
+        names = class_names(plan.program.network)
+        place = (prediction.class_row, 1)
+        ties = [n for n, share in zip(names, answers, strict=True) if share >= max(answers) - TOLERANCE]
+        found = cells.get(place)
+        judge.same_text(PREDICT, "answer", {place: str(found) if found in ties else ties[0]})
+    elif plan.program.network.loss == "binary_cross_entropy":
+        decided = [
+            (row, a) for row, a in enumerate(answers, prediction.answer_row) if abs(a - 0.5) > TOLERANCE
+        ]
+        lines = [item("class", row, 2, float(answer >= 0.5)) for row, answer in decided]
+        judge.compare(PREDICT, "answer", lines)
+    if prediction.maps:
+        axes, points = zip(
+            *(_map_items(judge, prediction, m, oracle) for m in prediction.maps), strict=True
+        )
+        judge.compare(PREDICT, "axes of the maps", chain(*axes))
+        judge.compare(PREDICT, "maps", chain(*points))
+        listed = []
+        for row, (inputs, targets, decisive) in enumerate(
+            prediction.sample_names(), prediction.samples_row
+        ):
+            expected = [float(truth[name][0]) for name in inputs]
+            for part, step in ((targets, 0), (decisive, -1)):
+                numbers = np.array([[truth[name][step]] for name in part])
+                there = np.array([_number(cells.get((row, 1 + len(expected))))])
+                expected.append(float(_answers(prediction, numbers, there)[0]))
+            listed += [item("sample", row, column, v) for column, v in enumerate(expected, 1)]
+        judge.compare(PREDICT, "samples", listed)
+
+
+def _predicted(
+    judge: _Judge, prediction: Prediction, step: int, inputs: Mapping[str, Array], oracle: Any
+) -> Mapping[str, Array]:
+    """What PyTorch makes of inputs with the weights that stand in a row of Backprop, its first or last.
+
+    ``inputs`` are those of the first sample by name; all other samples get the same.
+    """
+    program, table = prediction.plan.program, prediction.plan.backprop
+    row = table.first_row if step == 0 else table.last_row
+    count = len(next(iter(inputs.values())))
+    known = {}
+    for quantity in program.of_role("data", "parameter"):
+        number = _number(judge.sheets[BACKPROP].get((row, table.columns[quantity.name])))
+        first = prediction.named(quantity.name.partition("[")[0])
+        known[quantity.name] = inputs.get(first, np.full(count, number))
+    return {**known, **oracle.step(program.network, known, 1.0).values}
+
+
+def _map_items(
+    judge: _Judge, prediction: Prediction, drawn: Map, oracle: Any
+) -> tuple[list[Item], list[Item]]:
+    """The inputs beside a map, and its points column by column."""
+    cells = judge.sheets[PREDICT]
+    axes: list[Item] = []
+    across, up = np.zeros(POINTS), np.zeros(POINTS)
+    for number, point, row, column, _ in prediction.axes(drawn):
+        place = prediction.ranges[number]
+        low, high = (_number(cells.get((place[0], place[1] + k))) for k in (0, 1))
+        share = point * (high - low) / (POINTS - 1)
+        value = low + share if number == 0 else high - share
+        (across if number == 0 else up)[point] = value
+        floor = np.array([ROUNDING_FLOOR * max(1.0, abs(low), abs(high))])
+        found = np.array([_number(cells.get((row, column)))])
+        axes.append((f"i{number + 1}", row, column, found, np.array([value]), floor))
+    points = [grid.ravel() for grid in np.meshgrid(across, up)]
+    inputs = dict(zip(prediction.inputs, points, strict=True))
+    values = _predicted(judge, prediction, drawn.step, inputs, oracle)
+    numbers = np.stack([values[name] for name in prediction.decisive])
+    rows, columns = range(drawn.row, drawn.row + POINTS), range(drawn.column, drawn.column + POINTS)
+    found = np.array([_number(cells.get(place)) for place in product(rows, columns)])
+    expected = _answers(prediction, numbers, found).reshape(POINTS, POINTS)
+    floor = _floor([*points, *numbers]).reshape(POINTS, POINTS)
+    found = found.reshape(POINTS, POINTS)
+    return axes, [
+        ("answer", drawn.row, column, found[:, k], expected[:, k], floor[:, k])
+        for k, column in enumerate(columns)
+    ]
+
+
+def _answers(prediction: Prediction, numbers: Array, found: Array) -> Array:
+    """What belongs into cells that hold an output, or the number of the class with the largest one.
+
+    ``numbers`` is of shape (outputs, cells). Of two that are equal but for rounding, either is right.
+    """
+    if not prediction.predicts_class:
+        return np.asarray(numbers[0])
+    largest = numbers.max(axis=0)
+    classes = np.nan_to_num(np.clip(found, 1, len(numbers)), nan=1.0).astype(int)
+    chosen = np.take_along_axis(numbers, classes[None] - 1, axis=0)[0]
+    tied = (found == classes) & (largest - chosen <= TOLERANCE * np.maximum(1.0, np.abs(largest)))
+    return np.where(tied, found, numbers.argmax(axis=0) + 1.0)
 
 
 def _judge_errors(judge: _Judge) -> None:

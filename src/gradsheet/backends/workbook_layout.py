@@ -53,6 +53,9 @@ BLANK_ROW = 5
 GRADIENT_CHECK_ROW = 9
 """The header row of the verdicts in the sheet Gradient check, counted from 0."""
 
+POINTS = 21
+"""Points of a map in the sheet Predict to each side."""
+
 FORMULAS_WARN = 200_000
 FORMULAS_REFUSE = 500_000
 COMPARISON_FORMULAS = (30_000, 150_000)
@@ -416,10 +419,10 @@ class Plan:
 
     @property
     def _predicted(self) -> int:
-        """About how many formulas the sheet Predict has: two maps of 21 × 21 points for two inputs."""
+        """About how many formulas the sheet Predict has: with two maps, where there are two inputs."""
         network = self.program.network
         links = len(self.program.of_role("parameter")) + sum(network.sizes)
-        maps = 2 * 21 * 23 + 4 * network.samples if network.sizes[0] == 2 else 0
+        maps = 2 * POINTS * (POINTS + 2) + 4 * network.samples if network.sizes[0] == 2 else 0
         return 0 if self.table_alone else links + len(self.program.prediction) + maps
 
 

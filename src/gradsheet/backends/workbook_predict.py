@@ -6,6 +6,7 @@ training, each cell one formula of the whole network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from xlsxwriter.utility import xl_col_to_name
 from gradsheet.backends.workbook_cells import GROUPS, Sheet
 from gradsheet.backends.workbook_layout import (
     LONGEST_FORMULA,
+    POINTS,
     Plan,
     Trace,
     area,
@@ -22,12 +24,13 @@ from gradsheet.backends.workbook_layout import (
     layer_title,
     sheet_notation,
 )
-from gradsheet.compiler import Program, Quantity
+from gradsheet.compiler import Program
 from gradsheet.expression import (
     SUMMED_TEXT,
     TEXT,
     Expression,
     Reference,
+    apply,
     label,
     references,
     render,
@@ -45,10 +48,8 @@ from gradsheet.network import (
     weight_names,
 )
 
-POINTS = 21
-"""Points of a map to each side."""
-MARGIN = 0.25
-"""The maps reach beyond the samples by this share of their range."""
+REACH = 1.4
+"""The maps reach at least so many times as far as the samples; a step is a round number."""
 CLASS_COLOURS = ("#9DC3E6", "#F8CBAD", "#A9D18E", "#E2B6DA", "#FFE08A", "#B4E3E8", "#BFBFBF", "#D9C79E")
 LOW, MIDDLE, HIGH = "#2E75B6", "#FFFFFF", "#E97132"
 
@@ -104,6 +105,12 @@ class Prediction:
         """The input cells, by the names that the inputs have in the program's first sample."""
         names = [self.named(input_name(k)) for k in range(1, self.network.sizes[0] + 1)]
         return {name: (self.INPUT_ROW + k, 1) for k, name in enumerate(names)}
+
+    @property
+    def typed(self) -> tuple[Place, ...]:
+        """All input cells: the inputs, and the ranges of the maps."""
+        ranges = [(row, column + k) for row, column in self.ranges for k in (0, 1)]
+        return (*self.inputs.values(), *(ranges if self.maps else ()))
 
     def named(self, name: str) -> str:
         """A quantity of the first sample, whose formulas are those of all."""
@@ -163,7 +170,7 @@ class Prediction:
 
     def layer_row(self, layer: int) -> int:
         """The row of a layer's title; below it are headers, inputs, neurons, and what a softmax adds."""
-        heights = (spec.neurons + 6 for spec in self.network.layers[:layer])
+        heights = (4 + self.network.layers[k].neurons + len(self.whole_names(k)) for k in range(layer))
         return self.layers_row + sum(heights)
 
     def neuron_names(self, layer: int, neuron: int) -> list[str]:
@@ -282,12 +289,7 @@ class Prediction:
 
     def first_ranges(self) -> list[tuple[float, float]]:
         """The ranges as they are written: the samples and a margin."""
-        found = []
-        for column in zip(*self.network.inputs, strict=True):
-            low, high = min(column), max(column)
-            margin = MARGIN * (high - low) or 1.0
-            found.append((float(f"{low - margin:.3g}"), float(f"{high + margin:.3g}")))
-        return found
+        return [_round_range(min(c), max(c)) for c in zip(*self.network.inputs, strict=True)]
 
     def axes(self, drawn: Map) -> Iterator[tuple[int, int, int, int, str]]:
         """The cells of the inputs beside a map: which input, which point, row, column and formula."""
@@ -328,6 +330,15 @@ class Prediction:
             answers = [table.address(name, table.last_row) for name in decisive]
             found = [_largest(part) if self.predicts_class else part[0] for part in (parts[1], answers)]
             yield [f"={text}" for text in (*parts[0], *found)]
+
+
+def _round_range(low: float, high: float) -> tuple[float, float]:
+    """A range around two numbers, the points of which are multiples of a round step."""
+    least = REACH * ((high - low) or 1.0) / (POINTS - 1)
+    tens = 10.0 ** math.floor(math.log10(least))
+    step = next(tens * digit for digit in (1, 2, 2.5, 5, 10) if tens * digit >= least)
+    first = round((low + high) / 2 / step) - (POINTS - 1) // 2
+    return float(f"{first * step:.9g}"), float(f"{(first + POINTS - 1) * step:.9g}")
 
 
 def _largest(texts: Sequence[str]) -> str:
@@ -424,41 +435,45 @@ def class_names(network: Network) -> tuple[str, ...]:
     return network.output_names or tuple(f"{kind} {k}" for k in range(1, network.sizes[-1] + 1))
 
 
-_HEADERS = {"e": "exp(sum − m)", "p": "probability", "a": "output"}
+_SMALL_HEADER = {
+    "bold": True,
+    "font_color": "#FFFFFF",
+    "align": "center",
+    "valign": "vcenter",
+    "shrink": True,
+}
 
 
 def _write_layers(sheet: Sheet, prediction: Prediction) -> None:
     network, styles = prediction.network, sheet.styles
     text = SUMMED_TEXT if network.is_large else TEXT
-
-    def words(quantity: Quantity) -> str:
-        assert quantity.expression is not None
-        return f"{quantity.label} = {render(quantity.expression, text)}".replace("[1]", "")
-
+    small = styles(**_SMALL_HEADER, bg_color=GROUPS["forward"][1])
     for layer, spec in enumerate(network.layers):
         top = prediction.layer_row(layer)
         activation = spec.activation.replace("_", " ")
         sheet.text(top, 0, f"{layer_title(network, layer)}: {activation}", styles.heading)
         sheet.text(top + 1, 0, "neuron", styles.header("parameter"))
+        headers = {"e": "exp(sum − m)", "p": "power/Z", "a": "power/Z"}
+        if spec.activation not in ("identity", "softmax"):
+            headers["a"] = render(apply(spec.activation, Reference("sum")), TEXT)
         for column in range(1, spec.fan_in + 1):
-            sheet.text(top + 1, column, f"weight {column}", styles.header("parameter"))
+            sheet.text(top + 1, column, f"w{column}", styles.header("parameter"))
         if spec.biases:
             sheet.text(top + 1, spec.fan_in + 1, "bias", styles.header("parameter"))
         sheet.text(top + 2, 0, "what comes in", styles.label)
         results = spec.fan_in + 1 + bool(spec.biases)
         names = prediction.neuron_names(layer, 1)
         for column, name in enumerate(names, results):
-            header = _HEADERS.get(name[0], "sum")
-            sheet.text(top + 1, column, header, styles.header("forward"))
+            header = headers.get(name[0], "Σ w·x + b" if spec.biases else "Σ w·x")
+            sheet.text(top + 1, column, header, small)
         for neuron in range(1, spec.neurons + 1):
-            row, names = top + 2 + neuron, prediction.neuron_names(layer, neuron)
-            sheet.text(row, 0, label(names[0]).replace("[1]", ""), styles.label)
-            shown = "; ".join(words(prediction.plan.program[name]) for name in names)
-            if not prediction.has_two_inputs:  # the maps stand there
-                sheet.text(row, results + len(names), shown, styles.hint)
+            name = prediction.neuron_names(layer, neuron)[0]
+            sheet.text(top + 2 + neuron, 0, label(name).replace("[1]", ""), styles.label)
         for row, name in enumerate(prediction.whole_names(layer), top + 3 + spec.neurons):
             sheet.text(row, 0, label(name).replace("[1]", ""), styles.label)
-            sheet.text(row, 2, words(prediction.plan.program[name]), styles.hint)
+            expression = prediction.plan.program[name].expression
+            assert expression is not None
+            sheet.text(row, 2, f"= {render(expression, text)}".replace("[1]", ""), styles.hint)
 
 
 def _write_maps(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
@@ -549,10 +564,12 @@ def _colour(sheet: Sheet, prediction: Prediction, drawn: Map) -> None:
         marks = [(">=0.5", '"●"'), ("<0.5", '"○"')]
     else:
         marks = [("", '"●"')]
+    # LibreOffice takes one rule of a range only: the marks get a range of their own, wider by a column.
+    wider = (*square[:3], square[3] + 1)
     for condition, mark in marks:
-        look = sheet.styles(num_format=f"{mark};{mark};{mark}", bold=True, font_color="#000000")
+        look = sheet.styles(num_format=f"{mark};{mark};{mark}")
         rule = {"type": "formula", "criteria": _sample_is_near(prediction, drawn, condition)}
-        sheet.xlsx.conditional_format(*square, {**rule, "format": look})
+        sheet.xlsx.conditional_format(*wider, {**rule, "format": look})
     if prediction.predicts_class:
         for k in range(prediction.network.sizes[-1]):
             look = sheet.styles(bg_color=CLASS_COLOURS[k % len(CLASS_COLOURS)])
