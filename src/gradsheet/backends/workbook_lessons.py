@@ -438,8 +438,8 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
                 "next row starts with the updated weights.",
                 "Learning rates: the same training with several learning rates, their loss curves, "
                 "and the critical rate beyond which gradient descent overshoots.",
-                "Predict: type an input and see the forward pass with the trained weights; for two inputs "
-                "a map of the answers before and after the training.",
+                "Predict: type an input and see the forward pass with the trained weights; for two "
+                "inputs a map of the answers before and after the training.",
                 "Gradient check: every ∂E/∂w beside the slope of the loss, measured without any "
                 "calculus.",
                 "Derivation: the chain rule for every weight, in words and in the numbers of the "

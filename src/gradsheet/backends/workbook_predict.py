@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 from xlsxwriter.utility import xl_col_to_name
 
 from gradsheet.backends.workbook_cells import GROUPS, Sheet
@@ -28,6 +30,7 @@ from gradsheet.compiler import Program
 from gradsheet.expression import (
     SUMMED_TEXT,
     TEXT,
+    Array,
     Expression,
     Reference,
     apply,
@@ -50,8 +53,10 @@ from gradsheet.network import (
 
 REACH = 1.4
 """The maps reach at least so many times as far as the samples; a step is a round number."""
-CLASS_COLOURS = ("#9DC3E6", "#F8CBAD", "#A9D18E", "#E2B6DA", "#FFE08A", "#B4E3E8", "#BFBFBF", "#D9C79E")
-LOW, MIDDLE, HIGH = "#2E75B6", "#FFFFFF", "#E97132"
+COLOURS = ("#2E75B6", "#FFFFFF", "#E97132")
+"""Of an output that is low, in the middle, high."""
+CLASS_COLOURS = ("#9DC3E6", "#A9D18E", "#F8CBAD")
+"""Of the first class, the one in the middle, the last."""
 
 Place = tuple[int, int]
 
@@ -130,10 +135,9 @@ class Prediction:
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """What the network answers: shares where the loss is one of classes, else its outputs."""
-        count, last = self.network.sizes[-1], len(self.network.layers) - 1
         if self.network.loss == "softmax_cross_entropy":
-            return tuple(self.named(f"p{k}") for k in range(1, count + 1))
-        return tuple(self.named(activation_name(self.network, last, k)) for k in range(1, count + 1))
+            return tuple(self.named(f"p{k}") for k in range(1, self.network.sizes[-1] + 1))
+        return tuple(self.sources(len(self.network.layers)))
 
     @cached_property
     def decisive(self) -> tuple[str, ...]:
@@ -168,6 +172,13 @@ class Prediction:
 
     # ------------------------------------------------------------ the forward pass
 
+    def sources(self, layer: int) -> list[str]:
+        """What a layer reads; beyond the last layer, the outputs."""
+        if layer == 0:
+            return list(self.inputs)
+        count = self.network.layers[layer - 1].neurons
+        return [self.named(activation_name(self.network, layer - 1, k)) for k in range(1, count + 1)]
+
     def layer_row(self, layer: int) -> int:
         """The row of a layer's title; below it are headers, inputs, neurons, and what a softmax adds."""
         heights = (4 + self.network.layers[k].neurons + len(self.whole_names(k)) for k in range(layer))
@@ -199,9 +210,7 @@ class Prediction:
         ]  # what the next layer reads, and where it stands
         for layer in range(len(self.network.layers)):
             cells += self._layer(layer, sources, places)
-            count = self.network.layers[layer].neurons
-            names = [self.named(activation_name(self.network, layer, k)) for k in range(1, count + 1)]
-            sources = [(name, cell(*places[name])) for name in names]
+            sources = [(name, cell(*places[name])) for name in self.sources(layer + 1)]
         answers = zip(range(self.answer_row, self.class_row), self.outputs, strict=True)
         cells += [Shown(name, row, 1, f"={cell(*places[name])}") for row, name in answers]
         return tuple(cells)
@@ -435,6 +444,11 @@ def class_names(network: Network) -> tuple[str, ...]:
     return network.output_names or tuple(f"{kind} {k}" for k in range(1, network.sizes[-1] + 1))
 
 
+def _plain(name: str) -> str:
+    """A quantity's label without the number of its sample, for it may be any."""
+    return label(name).replace("[1]", "")
+
+
 _SMALL_HEADER = {
     "bold": True,
     "font_color": "#FFFFFF",
@@ -456,8 +470,8 @@ def _write_layers(sheet: Sheet, prediction: Prediction) -> None:
         headers = {"e": "exp(sum − m)", "p": "power/Z", "a": "power/Z"}
         if spec.activation not in ("identity", "softmax"):
             headers["a"] = render(apply(spec.activation, Reference("sum")), TEXT)
-        for column in range(1, spec.fan_in + 1):
-            sheet.text(top + 1, column, f"w{column}", styles.header("parameter"))
+        for column, source in enumerate(prediction.sources(layer), 1):
+            sheet.text(top + 1, column, f"from {_plain(source)}", styles.header("parameter"))
         if spec.biases:
             sheet.text(top + 1, spec.fan_in + 1, "bias", styles.header("parameter"))
         sheet.text(top + 2, 0, "what comes in", styles.label)
@@ -468,16 +482,16 @@ def _write_layers(sheet: Sheet, prediction: Prediction) -> None:
             sheet.text(top + 1, column, header, small)
         for neuron in range(1, spec.neurons + 1):
             name = prediction.neuron_names(layer, neuron)[0]
-            sheet.text(top + 2 + neuron, 0, label(name).replace("[1]", ""), styles.label)
+            sheet.text(top + 2 + neuron, 0, _plain(name), styles.label)
         for row, name in enumerate(prediction.whole_names(layer), top + 3 + spec.neurons):
-            sheet.text(row, 0, label(name).replace("[1]", ""), styles.label)
+            sheet.text(row, 0, _plain(name), styles.label)
             expression = prediction.plan.program[name].expression
             assert expression is not None
             sheet.text(row, 2, f"= {render(expression, text)}".replace("[1]", ""), styles.hint)
 
 
 def _write_maps(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
-    styles, network = sheet.styles, prediction.network
+    styles = sheet.styles
     if not prediction.maps:
         sheet.text(
             prediction.range_row - 1,
@@ -496,42 +510,56 @@ def _write_maps(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
         for offset, value in enumerate(values):
             sheet.typed(row, column + offset, value)
     _write_samples(sheet, prediction, trace)
-    small = styles(font_size=7, num_format="0.0#", align="center", font_color="#595959", rotation=90)
-    upright = styles(
-        font_size=7, num_format="0.0#", align="right", font_color="#595959", valign="vcenter"
-    )
-    hidden = styles(num_format=";;;", align="center", valign="vcenter", font_size=9, bold=True)
     for drawn, points in zip(prediction.maps, trace.maps, strict=True):
-        sheet.text(drawn.row - 2, drawn.column, drawn.title, styles.heading)
-        sheet.text(drawn.row - 1, drawn.column, _what_is_shown(prediction), styles.hint)
-        for number, point, row, column, formula in prediction.axes(drawn):
-            low, high = ranges[number]
-            step = point * (high - low) / (POINTS - 1)
-            value = low + step if number == 0 else high - step
-            sheet.formula(row, column, formula, value, small if number == 0 else upright)
-        for row in range(POINTS):
-            for column in range(POINTS):
-                place = (drawn.row + row, drawn.column + column)
-                sheet.formula(*place, drawn.formula(row, column), float(points[row, column]), hidden)
-        _colour(sheet, prediction, drawn)
-        sheet.xlsx.set_column(drawn.column - 1, drawn.column - 1, 6)
-        sheet.xlsx.set_column(drawn.column, drawn.column + POINTS - 1, 2.6)
+        _write_map(sheet, prediction, drawn, points, ranges)
     for row in range(prediction.maps[0].row, prediction.maps[0].row + POINTS):
         sheet.xlsx.set_row(row, 17.25)
-    sheet.xlsx.set_row(prediction.maps[0].row + POINTS, 28)
-    legend = prediction.maps[0].row + POINTS + 1
-    column = prediction.maps[0].column
+    _write_legend(sheet, prediction)
+
+
+def _write_map(
+    sheet: Sheet,
+    prediction: Prediction,
+    drawn: Map,
+    points: Array,
+    ranges: Sequence[tuple[float, float]],
+) -> None:
+    """A map with its inputs beside it; a point shows a colour only, its number is hidden."""
+    styles = sheet.styles
+    axis = {"font_size": 7, "num_format": "0.0###", "font_color": "#595959", "shrink": True}
+    looks = (styles(**axis, align="center"), styles(**axis, align="right", valign="vcenter"))
+    hidden = styles(num_format=";;;", align="center", valign="vcenter", font_size=9, bold=True)
+    sheet.text(drawn.row - 2, drawn.column, drawn.title, styles.heading)
+    sheet.text(drawn.row - 1, drawn.column, _what_is_shown(prediction), styles.hint)
+    for number, point, row, column, formula in prediction.axes(drawn):
+        low, high = ranges[number]
+        step = point * (high - low) / (POINTS - 1)
+        sheet.formula(row, column, formula, (low + step, high - step)[number], looks[number])
+    for (row, column), value in np.ndenumerate(points):
+        place = (drawn.row + row, drawn.column + column)
+        sheet.formula(*place, drawn.formula(row, column), float(value), hidden)
+    square = (drawn.row, drawn.column, drawn.row + POINTS - 1, drawn.column + POINTS - 1)
+    for condition, mark in _marks(prediction):
+        look = styles(num_format=f"{mark};{mark};{mark}")
+        rule = {"type": "formula", "criteria": _sample_is_near(prediction, drawn, condition)}
+        sheet.xlsx.conditional_format(*square, {**rule, "format": look})
+    sheet.xlsx.conditional_format(*square, _colours(prediction))
+    sheet.xlsx.set_column(drawn.column - 1, drawn.column - 1, 6)
+    sheet.xlsx.set_column(drawn.column, drawn.column + POINTS - 1, 2.6)
+
+
+def _write_legend(sheet: Sheet, prediction: Prediction) -> None:
+    """What the colours stand for, below the first map: in cells with the same colour scale."""
+    row, column = prediction.maps[0].row + POINTS + 2, prediction.maps[0].column
+    entries = [(bound, "") for bound in _bounds(prediction)]
     if prediction.predicts_class:
-        for k, name in enumerate(class_names(network)):
-            colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
-            sheet.text(legend + k, column, str(k + 1), styles(bg_color=colour, align="center"))
-            sheet.text(legend + k, column + 1, name, styles.hint)
-    else:
-        low, middle, high = _bounds(prediction)
-        for k, (colour, bound) in enumerate(((LOW, low), (MIDDLE, middle), (HIGH, high))):
-            place = (legend, column + 4 * k)
-            sheet.text(*place, "", styles(bg_color=colour, border=1, border_color="#BFBFBF"))
-            sheet.text(place[0], place[1] + 1, f"{bound:g}", styles.hint)
+        entries = [(float(k), name) for k, name in enumerate(class_names(prediction.network), 1)]
+    look = sheet.styles(num_format="General", align="center", shrink=True)
+    for k, (value, name) in enumerate(entries):
+        sheet.number(row + k, column, value, look)
+        sheet.text(row + k, column + 1, name, sheet.styles.hint)
+    last = row + len(entries) - 1
+    sheet.xlsx.conditional_format(row, column, last, column, _colours(prediction))
 
 
 def _what_is_shown(prediction: Prediction) -> str:
@@ -544,43 +572,35 @@ def _what_is_shown(prediction: Prediction) -> str:
 
 
 def _bounds(prediction: Prediction) -> tuple[float, float, float]:
-    """The values of the three colours: those that the output can reach, or that its targets have."""
-    activation = prediction.network.layers[-1].activation
-    targets = [row[0] for row in prediction.network.targets]
+    """The values of the three colours: the classes, or what the output can reach or its targets have."""
+    network = prediction.network
+    targets = [row[0] for row in network.targets]
     known = {"sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-    low, high = known.get(activation, (min(targets), max(targets)))
+    low, high = known.get(network.layers[-1].activation, (min(targets), max(targets)))
+    if prediction.predicts_class:
+        low, high = 1.0, float(network.sizes[-1])
     if low == high:
         low, high = low - 1, high + 1
     return low, (low + high) / 2, high
 
 
-def _colour(sheet: Sheet, prediction: Prediction, drawn: Map) -> None:
-    """Colours by the value of a point, and marks where a sample is nearest."""
-    square = (drawn.row, drawn.column, drawn.row + POINTS - 1, drawn.column + POINTS - 1)
-    corner = cell(drawn.row, drawn.column)
+def _colours(prediction: Prediction) -> dict[str, Any]:
+    """The colour scale of the maps and of their legend."""
+    colours = CLASS_COLOURS if prediction.predicts_class else COLOURS
+    scale: dict[str, Any] = {"type": "3_color_scale"}
+    ends = zip(("min", "mid", "max"), colours, _bounds(prediction), strict=True)
+    for end, colour, bound in ends:
+        scale |= {f"{end}_type": "num", f"{end}_color": colour, f"{end}_value": bound}
+    return scale
+
+
+def _marks(prediction: Prediction) -> list[tuple[str, str]]:
+    """How samples are marked: a condition on their target, and a number format."""
     if prediction.predicts_class:
-        marks = [(f"={k}", f'"{k}"') for k in range(1, prediction.network.sizes[-1] + 1)]
-    elif prediction.network.loss == "binary_cross_entropy":
-        marks = [(">=0.5", '"●"'), ("<0.5", '"○"')]
-    else:
-        marks = [("", '"●"')]
-    # LibreOffice takes one rule of a range only: the marks get a range of their own, wider by a column.
-    wider = (*square[:3], square[3] + 1)
-    for condition, mark in marks:
-        look = sheet.styles(num_format=f"{mark};{mark};{mark}")
-        rule = {"type": "formula", "criteria": _sample_is_near(prediction, drawn, condition)}
-        sheet.xlsx.conditional_format(*wider, {**rule, "format": look})
-    if prediction.predicts_class:
-        for k in range(prediction.network.sizes[-1]):
-            look = sheet.styles(bg_color=CLASS_COLOURS[k % len(CLASS_COLOURS)])
-            rule = {"type": "formula", "criteria": f"={corner}={k + 1}", "format": look}
-            sheet.xlsx.conditional_format(*square, rule)
-        return
-    low, middle, high = _bounds(prediction)
-    scale = {"type": "3_color_scale", "min_color": LOW, "mid_color": MIDDLE, "max_color": HIGH}
-    scale |= {f"{end}_type": "num" for end in ("min", "mid", "max")}
-    values = {"min_value": low, "mid_value": middle, "max_value": high}
-    sheet.xlsx.conditional_format(*square, {**scale, **values})
+        return [(f"={k}", f'"{k}"') for k in range(1, prediction.network.sizes[-1] + 1)]
+    if prediction.network.loss == "binary_cross_entropy":
+        return [(">=0.5", '"●"'), ("<0.5", '"○"')]
+    return [("", '"●"')]
 
 
 def _sample_is_near(prediction: Prediction, drawn: Map, condition: str) -> str:
@@ -613,9 +633,9 @@ def _write_samples(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
         row = top + sample - 1
         sheet.text(row, 0, str(sample), styles(align="center"))
         for column, formula in enumerate(texts, 1):
-            style = styles(num_format="General", bg_color=GROUPS["data"][2])
+            style = styles(num_format="0.0####", bg_color=GROUPS["data"][2])
             if column == 4:
                 style = styles.number("forward")
-                if prediction.predicts_class:
-                    style = styles(num_format="0", bg_color=GROUPS["forward"][2])
+            if column > 2 and prediction.predicts_class:
+                style = styles(num_format="0", bg_color=GROUPS["data" if column == 3 else "forward"][2])
             sheet.formula(row, column, formula, values[column - 1], style)
