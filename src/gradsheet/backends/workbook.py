@@ -284,8 +284,9 @@ def _blocks(sheet: Sheet, plan: Plan) -> None:
         for column in range(first + 1, last + 1):
             sheet.xlsx.write_blank(row, column, None, style)
         if block.detail:
-            options = {"level": 1, "hidden": folded}
-            sheet.xlsx.set_column(first, last, 12.5, None, options)
+            sheet.xlsx.set_column(first, last, 12.5, None, {"level": 1, "hidden": folded})
+            # Excel puts the button that unfolds over the next column; another detail overwrites this.
+            sheet.xlsx.set_column(last + 1, last + 1, 12.5, None, {"collapsed": folded})
     if folded:
         hint = "data, forward pass and δ are folded away: press the 2, top left, to see them"
         sheet.text(plan.summary_row, 2, hint, sheet.styles.hint)

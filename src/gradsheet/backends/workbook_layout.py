@@ -242,7 +242,7 @@ def blocks_of(program: Program) -> tuple[Block, ...]:
             parts.append(("Samples", names("data"), True))
         forward = sorted(names("forward", layer=layer), key=by_sample)
         parts.append((f"{title}: forward pass", forward, True))
-    parts.append(("Loss of each part", losses, True))
+    parts.append(("Loss of every sample", losses, True))
     for layer in reversed(range(last + 1)):
         title = layer_title(network, layer)
         neurons: dict[str, list[Quantity]] = defaultdict(list)

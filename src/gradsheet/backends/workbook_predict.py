@@ -205,9 +205,8 @@ class Prediction:
         """All cells of the forward pass: weights, inputs and results of every layer, and the answer."""
         cells: list[Shown] = []
         places: dict[str, Place] = {}
-        sources = [
-            (name, self.seen(name, cell(*place))) for name, place in self.inputs.items()
-        ]  # what the next layer reads, and where it stands
+        # what the next layer reads, and where it stands
+        sources = [(name, self.seen(name, cell(*place))) for name, place in self.inputs.items()]
         for layer in range(len(self.network.layers)):
             cells += self._layer(layer, sources, places)
             sources = [(name, cell(*places[name])) for name in self.sources(layer + 1)]
@@ -324,10 +323,11 @@ class Prediction:
         targets = [target_name(k) for k in range(1, count + 1)]
         decisive = [name.removesuffix("[1]") for name in self.decisive]
         for sample in range(1, self.network.samples + 1):
-            yield tuple(  # type: ignore[misc]
+            inputs, wanted, answers = (
                 [of_sample(name, sample, self.network.samples) for name in part]
                 for part in ([input_name(1), input_name(2)], targets, decisive)
             )
+            yield inputs, wanted, answers
 
     def sample_formulas(self) -> Iterator[list[str]]:
         """Inputs, target and trained answer of every sample, as they stand in Backprop."""
