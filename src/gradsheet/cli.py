@@ -126,8 +126,9 @@ def examples(show: str | None, mistakes: bool) -> None:
         for name, mistake in MISTAKES.items():
             click.echo(f"{name:<25} {mistake.description}")
     elif show is None:
+        widest = max(map(len, EXAMPLES))
         for name, network in EXAMPLES.items():
-            click.echo(f"{name:<8} {network.architecture:<7} {network.description}")
+            click.echo(f"{name:<{widest}} {network.architecture:<5} {network.description}")
     elif show in EXAMPLES:
         click.echo(to_toml(EXAMPLES[show]), nl=False)
     else:
