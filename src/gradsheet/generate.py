@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gradsheet import mistakes
-from gradsheet.backends import arrays, workbook
+from gradsheet.backends import arrays, workbook, workbook_optimizers
 from gradsheet.backends.workbook_layout import (
     FORMULAS_WARN,
     MOST_RATES,
@@ -26,6 +26,7 @@ from gradsheet.backends.workbook_layout import (
     least_columns,
 )
 from gradsheet.backends.workbook_lessons import EPSILON
+from gradsheet.backends.workbook_optimizers import Comparison
 from gradsheet.compiler import Program, Role, compile_network
 from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError
@@ -81,6 +82,30 @@ def write_workbook(
     with replacing(path) as temporary:
         workbook.write(temporary, plan, trace)
     return plan
+
+
+def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Comparison:
+    """Where everything will stand in a workbook that compares optimizers, each once.
+
+    Raises `NetworkError` for an unknown optimizer, `TooLargeError` for a workbook too large.
+    """
+    if steps < 2:
+        raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
+    check_width(least_columns(network))
+    networks = [network.learning(name) for name in dict.fromkeys(optimizers)]
+    return Comparison(tuple(map(compile_network, networks)), steps)
+
+
+def write_comparison(compared: Comparison, path: Path, rates: Sequence[float]) -> None:
+    """Write the live workbook of a `comparison`; ``rates`` holds a learning rate for each optimizer."""
+    for rate in rates:
+        checked_learning_rates([rate])
+    values = [
+        arrays.train(program, compared.steps, rate)
+        for program, rate in zip(compared.programs, rates, strict=True)
+    ]
+    with replacing(path) as temporary:
+        workbook_optimizers.write(temporary, compared, rates, values)
 
 
 def write_exercise(

@@ -36,11 +36,13 @@ from gradsheet.backends.workbook_layout import (
     Table,
     cell,
 )
+from gradsheet.backends.workbook_optimizers import COMPARED
 from gradsheet.compiler import Role, compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
 from gradsheet.network import KINKED, Network, activation_name, of_sample, parse, target_name
+from gradsheet.optimizers import LEARNING_RATE
 
 if TYPE_CHECKING:
     from gradsheet.mnist.workbook_verify import CnnVerdict
@@ -93,11 +95,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Run:
-    """One recalculation: the engine, whether inputs were changed first, and what came out."""
+    """One recalculation: the engine, whether inputs were changed first, and what came out.
+
+    ``learning_rate`` is None where a workbook has several.
+    """
 
     engine: str
     changed: bool
-    learning_rate: float
+    learning_rate: float | None
     groups: tuple[Group, ...]
     differences: tuple[Difference, ...]
     differing: int
@@ -153,21 +158,25 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
         from gradsheet.mnist.workbook_verify import verify_cnn
 
         return verify_cnn(path, text, engines)
+    from gradsheet.backends import autograd  # loads PyTorch: only here, and only when asked for
+
+    if COMPARED in text:
+        from gradsheet.verify_optimizers import verify_comparison
+
+        return verify_comparison(path, text, engines, autograd)
     plan = read_plan(path, text)
     if blank := text[NETWORK].get((BLANK_ROW, 1)):
         raise WorkbookError(
             f"{path}: is an exercise, whose {blank} are a student's, and verify proves what gradsheet "
             "wrote; grade it with `gradsheet check`"
         )
-    from gradsheet.backends import autograd  # loads PyTorch: only here, and only when asked for
-
     runs = []
     for engine in engines:
         sheets = ENGINES[engine].recalculate(path)
-        _check_headers(path, plan, sheets)
-        _check_inputs(path, plan, sheets)
+        check_headers(path, plan, sheets)
+        check_inputs(path, plan, sheets)
         runs.append(_judge(plan, sheets, engine, False, autograd))
-        changed = ENGINES[engine].recalculate(path, _changes(plan, sheets))
+        changed = ENGINES[engine].recalculate(path, changes_of(plan, sheets))
         runs.append(_judge(plan, changed, engine, True, autograd))
     return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
 
@@ -186,10 +195,8 @@ def read_plan(path: Path, sheets: Sheets) -> Plan:
             f"{path}: was not written by gradsheet (it has no sheets {BACKPROP} and {NETWORK}); "
             "verify takes workbooks made with `gradsheet workbook` or `gradsheet mnist workbook`"
         )
-    rows = [row for row, column in text if column == 0]
-    lines = [text.get((row, 0), "") for row in range(NETWORK_ROW, max(rows, default=0) + 1)]
     try:
-        program = compile_network(parse("\n".join(map(str, lines))))
+        program = compile_network(parse(network_text(text)))
         steps, rates = (int(text[row, 1]) for row in (3, 4))
         if rates == 0 and LEARNING_RATES in sheets:  # or the sheets that compare rates would go unproved
             raise ValueError("it counts no learning rates")
@@ -201,7 +208,14 @@ def read_plan(path: Path, sheets: Sheets) -> Plan:
         ) from None
 
 
-def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
+def network_text(cells: Mapping[tuple[int, int], Value]) -> str:
+    """The lines of TOML in the sheet Network."""
+    last = max((row for row, column in cells if column == 0), default=0)
+    return "\n".join(str(cells.get((row, 0), "")) for row in range(NETWORK_ROW, last + 1))
+
+
+def check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
+    """Raise `WorkbookError` unless every column stands where gradsheet wrote it."""
     for table in (plan.backprop, *plan.workings):
         for name, column in table.columns.items():
             found = sheets.get(table.sheet, {}).get((table.header_row, column))
@@ -213,7 +227,7 @@ def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
                 )
 
 
-def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
+def check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
     """Every cell of the user must hold a number that can be computed with.
 
     Without this, a sheet full of errors would agree with a PyTorch that was fed no numbers either.
@@ -223,20 +237,20 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
         positive += [(GRADIENT_CHECK, 4, 1), (GRADIENT_CHECK, 5, 1)]
     table = plan.backprop
     numbers = [
-        (BACKPROP, table.first_row, table.columns[quantity.name])
+        (table.sheet, table.first_row, table.columns[quantity.name])
         for quantity in plan.program.of_role("data", "parameter")
     ]
     for sheet, row, column in (*positive, *numbers):
         value = sheets.get(sheet, {}).get((row, column))
         least = 0.0 if (sheet, row, column) in positive else -math.inf
-        if not least < _number(value) < math.inf:
+        if not least < number_in(value) < math.inf:
             wanted = "a number greater than 0" if least == 0.0 else "a number"
             raise WorkbookError(
                 f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
                 f"needs {wanted}; type one"
             )
-    _network_of(path, plan, sheets)
-    iteration = _number(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
+    network_of(path, plan, sheets)
+    iteration = number_in(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
     if not plan.table_alone and iteration not in range(1, plan.steps + 1):
         raise WorkbookError(
             f"{path}: {GRADIENT_CHECK}!{cell(3, 1)} should be the number of an iteration, a whole "
@@ -244,50 +258,50 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
         )
 
 
-def _network_of(path: Path | str, plan: Plan, sheets: Sheets) -> Network:
-    """The network with the hyper-parameters that stand in the cells of the sheet Backprop."""
-    settings = {}
+def network_of(path: Path | str, plan: Plan, sheets: Sheets) -> Network:
+    """The network with the hyper-parameters that stand in their cells."""
+    settings, sheet = {}, plan.settings_sheet
     for name in plan.program.network.settings_in_use:
         row, column = plan.setting_cell(name)
-        value = sheets[BACKPROP].get((row, column))
-        if not math.isfinite(_number(value)):
+        value = sheets[sheet].get((row, column))
+        if not math.isfinite(number_in(value)):
             raise WorkbookError(
-                f"{path}: {BACKPROP}!{cell(row, column)} holds {value!r}, but it is an input cell and "
+                f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
                 "needs a number; type one"
             )
-        settings[name] = _number(value)
+        settings[name] = number_in(value)
     try:
         return plan.program.network.learning(settings=settings)
     except NetworkError as error:
-        raise WorkbookError(f"{path}: the input cells of {BACKPROP} cannot be used: {error}") from None
+        raise WorkbookError(f"{path}: the input cells of {sheet} cannot be used: {error}") from None
 
 
-def _changes(plan: Plan, sheets: Sheets) -> Changes:
+def changes_of(plan: Plan, sheets: Sheets) -> Changes:
     """Another number for every input cell of the user."""
-    table = plan.backprop
+    table, settings = plan.backprop, plan.settings_sheet
     changes = {}
     for position, (sheet, row, column) in enumerate(_rate_cells(plan)):
-        changes[sheet, row, column] = _number(sheets[sheet].get((row, column))) * _factor(position)
+        changes[sheet, row, column] = number_in(sheets[sheet].get((row, column))) * _factor(position)
     for name, setting in plan.program.network.known_settings.items():
         if name in plan.program.hyperparameters:
-            number = _number(sheets[BACKPROP].get(plan.setting_cell(name)))
+            number = number_in(sheets[settings].get(plan.setting_cell(name)))
             other = number + 1 if setting.whole else 0.9 * number or 0.01
-            changes[BACKPROP, *plan.setting_cell(name)] = min(max(other, setting.least), setting.most)
+            changes[settings, *plan.setting_cell(name)] = min(max(other, setting.least), setting.most)
     for position, quantity in enumerate(plan.program.of_role("data", "parameter")):
         place = (table.first_row, table.columns[quantity.name])
-        number = _number(sheets[BACKPROP].get(place))
+        number = number_in(sheets[table.sheet].get(place))
         if quantity.name.startswith("t") and plan.program.network.loss.endswith("cross_entropy"):
             # shares of a whole: shrunk towards the even split, they stay between 0 and 1 and sum to 1
             outputs = plan.program.network.sizes[-1]
-            changes[BACKPROP, *place] = 0.9 * number + 0.1 / max(2, outputs)
+            changes[table.sheet, *place] = 0.9 * number + 0.1 / max(2, outputs)
         else:
-            changes[BACKPROP, *place] = number * _factor(position) if number else 0.015625
+            changes[table.sheet, *place] = number * _factor(position) if number else 0.015625
     return changes
 
 
 def _rate_cells(plan: Plan) -> list[tuple[str, int, int]]:
     compared = [(LEARNING_RATES, plan.RATES_ROW, 1 + number) for number in range(plan.rates)]
-    return [(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN), *compared]
+    return [(plan.settings_sheet, *plan.setting_cell(LEARNING_RATE)), *compared]
 
 
 def _factor(position: int) -> float:
@@ -295,7 +309,7 @@ def _factor(position: int) -> float:
     return 0.7 + 0.01 * (position % 20)
 
 
-def _number(value: Value | None) -> float:
+def number_in(value: Value | None) -> float:
     """The number in a cell; NaN for text, an error or nothing."""
     return value if isinstance(value, float) else math.nan
 
@@ -303,13 +317,13 @@ def _number(value: Value | None) -> float:
 def _column(sheets: Sheets, table: Table, column: int) -> Array:
     cells = sheets.get(table.sheet, {})
     rows = range(table.first_row, table.last_row + 1)
-    return np.array([_number(cells.get((row, column))) for row in rows])
+    return np.array([number_in(cells.get((row, column))) for row in rows])
 
 
 # ---------------------------------------------------------------- judging
 
 
-class _Judge:
+class Judge:
     """Collects comparisons, group by group."""
 
     def __init__(self, sheets: Sheets) -> None:
@@ -369,27 +383,33 @@ class _Judge:
 
 
 def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) -> Run:
-    judge = _Judge(sheets)
-    rate = _number(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
-    network = _network_of(f"recalculated by {engine}", plan, sheets)
-    truth = _judge_table(judge, plan, plan.backprop, network, rate, oracle)
+    judge = Judge(sheets)
+    rate = number_in(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
+    network = network_of(f"recalculated by {engine}", plan, sheets)
+    truth = judge_table(judge, plan, plan.backprop, network, rate, oracle)
     for number, table in enumerate(plan.workings):
-        own = _number(sheets[LEARNING_RATES].get((plan.RATES_ROW, 1 + number)))
-        losses = _judge_table(judge, plan, table, network, own, oracle)[plan.program.loss]
-        _judge_losses(judge, plan, number, own, losses)
-    judge.groups = _merged(judge.groups)
+        column, shown = 1 + number, Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, table.steps)
+        own = number_in(sheets[LEARNING_RATES].get((plan.RATES_ROW, column)))
+        losses = judge_table(judge, plan, table, network, own, oracle)[plan.program.loss]
+        judge_losses(judge, shown, plan.RATES_ROW + 1, column, losses)
+        place = (shown.header_row, column)
+        found, expected = np.array([number_in(sheets[LEARNING_RATES].get(place))]), np.array([own])
+        judge.compare(
+            LEARNING_RATES, "losses", [("learning_rate", *place, found, expected, 0 * expected)]
+        )
+    judge.groups = merged(judge.groups)
     _judge_summary(judge, plan, truth[plan.program.loss])
     if not plan.table_alone:
         _judge_best_rate(judge, plan)
         _judge_gradient_check(judge, plan, truth, oracle)
         _judge_derivation(judge, plan, truth)
-    _judge_errors(judge)
+    judge_errors(judge)
     listed = tuple(judge.differences[:LISTED])
     return Run(engine, changed, rate, tuple(judge.groups), listed, judge.differing)
 
 
-def _judge_table(
-    judge: _Judge, plan: Plan, table: Table, network: Network, rate: float, oracle: Any
+def judge_table(
+    judge: Judge, plan: Plan, table: Table, network: Network, rate: float, oracle: Any
 ) -> Mapping[str, Array]:
     """Judge one table of iterations; return what PyTorch says of it, by quantity."""
     program = plan.program
@@ -397,7 +417,7 @@ def _judge_table(
     start = plan.backprop
     inputs = {}
     for quantity in program.of_role("data", "parameter"):
-        first = _number(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
+        first = number_in(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
         if quantity.name in found:  # its first row is Backprop's, whatever table this is
             inputs[quantity.name] = np.concatenate([[first], inputs[quantity.name][1:]])
@@ -497,82 +517,69 @@ _GROUP_NAMES: Mapping[Role, str] = {
 }
 
 
-def _judge_losses(judge: _Judge, plan: Plan, number: int, rate: float, losses: Array) -> None:
-    """The loss table and the final loss of one learning rate."""
-    table = Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, plan.comparison_steps)
-    column = 1 + number
+def judge_losses(judge: Judge, table: Table, final_row: int, column: int, losses: Array) -> None:
+    """A column of a table of losses, and the final loss above it."""
     found = _column(judge.sheets, table, column)
-    final_row = plan.RATES_ROW + 1
-    cells = judge.sheets[LEARNING_RATES]
-    zeros = np.zeros_like(losses)
+    final = np.array([number_in(judge.sheets[table.sheet].get((final_row, column)))])
+    floor = np.full(len(losses), ROUNDING_FLOOR)
     judge.compare(
-        LEARNING_RATES,
+        table.sheet,
         "losses",
         (
-            ("E_total", table.first_row, column, found, losses, zeros + ROUNDING_FLOOR),
-            (
-                "final E_total",
-                final_row,
-                column,
-                np.array([_number(cells.get((final_row, column)))]),
-                losses[-1:],
-                zeros[:1] + ROUNDING_FLOOR,
-            ),
-            (
-                "learning_rate",
-                table.header_row,
-                column,
-                np.array([_number(cells.get((table.header_row, column)))]),
-                np.array([rate]),
-                zeros[:1],
-            ),
+            ("E_total", table.first_row, column, found, losses, floor),
+            ("final E_total", final_row, column, final, losses[-1:], floor[:1]),
         ),
     )
 
 
-def _judge_best_rate(judge: _Judge, plan: Plan) -> None:
+def _judge_best_rate(judge: Judge, plan: Plan) -> None:
     """The words: which rate is best, which diverge. The final losses they rest on are proved above."""
-    cells = judge.sheets[LEARNING_RATES]
-    row = plan.RATES_ROW
-    columns = range(1, plan.rates + 1)
-    final = {column: _number(cells.get((row + 1, column))) for column in columns}
-    fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
-    smallest = min(fine.values(), default=math.nan)
-    # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
-    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
-    if any(math.isnan(loss) for loss in final.values()):
-        return  # an overflow, which shows as an error; reported as such
-    verdicts = {
-        (row + 2, column): "diverged" if column not in fine else "best" if loss == smallest else ""
-        for column, loss in final.items()
-        if len(ties) < 2 or column not in ties
-    }
-    if not fine:
-        verdicts[row + 3, 1] = "none: all diverge"
-    judge.same_text(LEARNING_RATES, "verdicts", verdicts)
-    if fine:
-        named = _number(cells.get((row + 3, 1)))
-        rates = [_number(cells.get((row, column))) for column in ties]
+    cells, row = judge.sheets[LEARNING_RATES], plan.RATES_ROW
+    best = judge_best(judge, LEARNING_RATES, row + 1, range(1, plan.rates + 1))
+    if best:
+        named = number_in(cells.get((row + 3, 1)))
+        rates = [number_in(cells.get((row, column))) for column in best]
         rate = named if named in rates else rates[0]
         found, expected = np.array([named]), np.array([rate])
         items = [("best rate", row + 3, 1, found, expected, 0 * expected)]
         judge.compare(LEARNING_RATES, "best rate", items)
 
 
-def _judge_summary(judge: _Judge, plan: Plan, losses: Array) -> None:
+def judge_best(judge: Judge, sheet: str, final_row: int, columns: Iterable[int]) -> list[int]:
+    """The verdicts below a row of final losses; returns the columns that may be called the best."""
+    cells = judge.sheets[sheet]
+    final = {column: number_in(cells.get((final_row, column))) for column in columns}
+    if any(math.isnan(loss) for loss in final.values()):
+        return []  # an overflow, which shows as an error; reported as such
+    fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
+    smallest = min(fine.values(), default=math.nan)
+    # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
+    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
+    verdicts = {
+        (final_row + 1, column): "diverged" if column not in fine else "best" if loss == smallest else ""
+        for column, loss in final.items()
+        if len(ties) < 2 or column not in ties
+    }
+    if not fine:
+        verdicts[final_row + 2, 1] = "none: all diverge"
+    judge.same_text(sheet, "verdicts", verdicts)
+    return ties
+
+
+def _judge_summary(judge: Judge, plan: Plan, losses: Array) -> None:
     """The first and the last loss above the table of Backprop."""
     cells = judge.sheets[BACKPROP]
     row = plan.summary_row
-    found = np.array([_number(cells.get((k, 1))) for k in (row, row + 1)])
+    found = np.array([number_in(cells.get((k, 1))) for k in (row, row + 1)])
     floor = np.full(2, ROUNDING_FLOOR)
     items = [("E_total", row, 1, found, losses[[0, -1]], floor)]
     judge.compare(BACKPROP, "summary", items)
 
 
-def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
+def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
     """The gradients of the picked iteration, the slopes beside them, and the runs they come from."""
     program, cells = plan.program, judge.sheets[GRADIENT_CHECK]
-    iteration, epsilon = (_number(cells.get((row, 1))) for row in (3, 4))
+    iteration, epsilon = (number_in(cells.get((row, 1))) for row in (3, 4))
     position = int(iteration) - 1
     loss = abs(float(truth[program.loss][position]))
     first, count = GRADIENT_CHECK_ROW + 1, len(program.trained)
@@ -594,7 +601,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
             (slopes, 3, slope, ROUNDING_FLOOR * (1 + loss)),
         ):
             row = first + number
-            found = np.array([_number(cells.get((row, column)))])
+            found = np.array([number_in(cells.get((row, column)))])
             items.append((name, row, column, found, expected, np.array([floor])))
     judge.compare(GRADIENT_CHECK, "gradients", gradients)
     judge.compare(GRADIENT_CHECK, "measured slopes", slopes, SLOPE_TOLERANCE)
@@ -607,7 +614,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
     judge.compare(GRADIENT_CHECK, "moved weights", items)
 
 
-def _judge_derivation(judge: _Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
+def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
     """Every line whose first cell names a quantity holds that quantity's value in the first row."""
     names = {label(q.name): q.name for q in plan.program.quantities}
     cells = judge.sheets[DERIVATION]
@@ -616,13 +623,13 @@ def _judge_derivation(judge: _Judge, plan: Plan, truth: Mapping[str, Array]) -> 
     def lines() -> Iterator[Item]:
         for (row, column), text in cells.items():
             if column == 0 and text in names and (row, 2) in cells:
-                found = np.array([_number(cells[row, 2])])
+                found = np.array([number_in(cells[row, 2])])
                 yield names[str(text)], row, 2, found, truth[names[str(text)]][:1], floor
 
     judge.compare(DERIVATION, "every line", lines())
 
 
-def _judge_errors(judge: _Judge) -> None:
+def judge_errors(judge: Judge) -> None:
     """No cell of any sheet may show an error, but where a number truly overflows."""
     listed = {(difference.sheet, difference.cell) for difference in judge.differences}
     overflowed = any(
@@ -636,17 +643,17 @@ def _judge_errors(judge: _Judge) -> None:
                 judge.differing += 1
 
 
-def _merged(groups: Sequence[Group]) -> list[Group]:
+def merged(groups: Sequence[Group]) -> list[Group]:
     """One group for all learning rates in place of one for each."""
-    merged: dict[tuple[str, str], Group] = {}
+    found: dict[tuple[str, str], Group] = {}
     for group in groups:
         if group.compared == 0:
             continue
         key = (group.sheet, group.name)
-        before = merged.get(key, Group(*key, 0, None))
+        before = found.get(key, Group(*key, 0, None))
         worst = max((g.worst for g in (before, group) if g.worst is not None), key=lambda d: d.relative)
-        merged[key] = Group(*key, before.compared + group.compared, worst)
-    return list(merged.values())
+        found[key] = Group(*key, before.compared + group.compared, worst)
+    return list(found.values())
 
 
 # ---------------------------------------------------------------- reporting
@@ -664,7 +671,8 @@ def _(verdict: Verdict) -> str:
     lines = [f"{verdict.file}: {verdict.network}, {verdict.steps:,} iterations"]
     for run in verdict.runs:
         how = "with every input cell changed" if run.changed else "as it stands"
-        lines += ["", f"{run.engine}, {how} (η = {run.learning_rate:g})"]
+        rate = "" if run.learning_rate is None else f" (η = {run.learning_rate:g})"
+        lines += ["", f"{run.engine}, {how}{rate}"]
         lines.append(f"  {'sheet':<15} {'group':<19} {'cells':>9}  largest relative difference")
         for group in run.groups:
             worst = ""
