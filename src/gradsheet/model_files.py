@@ -52,6 +52,10 @@ _SUPPORTED = f"Linear layers that follow one another, and {', '.join(_OPERATIONS
 _FLOATS = {7: "float32", 8: "float64"}  # torch._export.serde.schema.ScalarType
 
 
+_Parameter = Callable[[str], tuple[Array, bool]]
+"""The numbers of a parameter by its name, and whether it is trained."""
+
+
 @dataclass(frozen=True)
 class _Linear:
     """The numbers of a Linear layer; no biases where it has none."""
@@ -141,11 +145,7 @@ def _exported(path: Path) -> list[_Linear]:
         ) from None
 
 
-Parameter = Callable[[str], tuple[Array, bool]]
-"""The numbers of a parameter by its name, and whether it is trained."""
-
-
-def _layers(module: Mapping[str, Any], parameter: Parameter) -> list[_Linear]:
+def _layers(module: Mapping[str, Any], parameter: _Parameter) -> list[_Linear]:
     """The steps of an exported program, if each takes what the one before it gives, and nothing else."""
     graph = module["graph"]
     parameters: dict[object, str] = {}
@@ -163,8 +163,9 @@ def _layers(module: Mapping[str, Any], parameter: Parameter) -> list[_Linear]:
         raise NetworkError("has several inputs or outputs; give a model of one table of each")
     layers: list[_Linear] = []
     for node in graph["nodes"]:
-        step = node["target"].removeprefix("torch.ops.aten.").partition(".")[0].removesuffix("_")
-        if step not in ("linear", *_OPERATIONS):
+        library, step, *_ = node["target"].removeprefix("torch.ops.").split(".")
+        step = step.removesuffix("_")  # in place or not
+        if library != "aten" or step not in ("linear", *_OPERATIONS):
             raise NetworkError(f"{step}: is not supported; give {_SUPPORTED}")
         (_, first), *options = [(each["name"], _value(each["arg"])) for each in node["inputs"]]
         if first != signal:
@@ -195,7 +196,7 @@ def _value(argument: Mapping[str, Any]) -> object:
 
 
 def _linear(
-    options: Mapping[str, object], parameters: Mapping[object, str], parameter: Parameter
+    options: Mapping[str, object], parameters: Mapping[object, str], parameter: _Parameter
 ) -> _Linear:
     names = [parameters.get(options[key]) for key in ("weight", "bias") if options.get(key) is not None]
     if None in names:
