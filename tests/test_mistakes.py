@@ -24,7 +24,7 @@ from gradsheet.network import Layer, Network
 from strategies import PLAIN, networks
 
 STEPS = 12
-PAIRS = [(m, e) for m, e in product(MISTAKES, EXAMPLES) if e in mistakes.fitting_examples(m)]
+PAIRS = [(m, e) for m, e in product(MISTAKES, PLAIN) if e in mistakes.fitting_examples(m)]
 RELU = Network(
     name="masked",
     layers=(Layer("relu", ((0.5, -0.4), (-0.3, 0.1))), Layer("sigmoid", ((0.3, 0.2),))),

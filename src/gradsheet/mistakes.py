@@ -92,7 +92,7 @@ def fitting_examples(name: str) -> list[str]:
     return [
         example
         for example, network in EXAMPLES.items()
-        if network.is_plain and MISTAKES[name].plant(Plan(compile_network(network), 2, 0)) is not None
+        if MISTAKES[name].plant(Plan(compile_network(network), 2, 0)) is not None
     ]
 
 
