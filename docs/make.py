@@ -74,6 +74,17 @@ def predict_picture(path: Path) -> None:
         _save(_inked(page.crop((0, 0, page.width, page.height * 9 // 10))), path)  # without the footer
 
 
+def optimizers_sheet(path: Path) -> None:
+    """The sheet Optimizers of the command that docs/optimizers.md shows with it."""
+    rates = {"sgd": 0.005, "momentum": 0.01, "nesterov": 0.005, "adagrad": 10, "rmsprop": 1, "adam": 2}
+    with tempfile.TemporaryDirectory() as temporary:
+        workbook = Path(temporary) / "compared.xlsx"
+        compared = generate.comparison(EXAMPLES["line"], tuple(rates), 100)
+        generate.write_comparison(compared, workbook, tuple(rates.values()))
+        pdf = libreoffice.convert(workbook, "pdf", Path(temporary))
+        _save(_page(pdf, 1, resolution=90).crop((30, 30, 1390, 788)), path)
+
+
 def misread_digits(path: Path) -> None:
     """The test digits that the network with the weights of the package misreads."""
     mnist, model = prepare_mnist(), load_weights(shipped_weights())
@@ -128,5 +139,6 @@ if __name__ == "__main__":
     (DOCS / "commands.md").write_text(command_reference(), encoding="utf-8")
     pictures(DOCS / "images")
     predict_picture(DOCS / "images" / "predict_sheet.png")
+    optimizers_sheet(DOCS / "images" / "optimizers_sheet.png")
     misread_digits(DOCS / "images" / "mnist_errors.png")
     digit_pictures(DOCS / "images")

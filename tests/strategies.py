@@ -6,10 +6,14 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
+from gradsheet.examples import EXAMPLES
 from gradsheet.network import ACTIVATIONS, CLASS_LOSSES, LOSSES, Layer, Network
 
 WORDS = st.text("abcxyz äß漢=+'\"\\<&", min_size=1, max_size=12).filter(str.strip)
 """Names as users may choose them, with what TOML, XML and spreadsheets treat specially."""
+
+PLAIN = {name: network for name, network in EXAMPLES.items() if network.is_plain}
+"""The examples that learn by plain gradient descent, which is what `gradsheet check` grades."""
 
 
 def numbers(bound: int = 2) -> st.SearchStrategy[float]:

@@ -16,7 +16,7 @@ from gradsheet.compiler import compile_network
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import DIVERGENCE_LIMIT
 from gradsheet.network import Layer, Network
-from strategies import networks
+from strategies import PLAIN, networks
 
 SEED, MAZUR, XOR = (EXAMPLES[name] for name in ("seed", "mazur", "xor"))
 
@@ -62,7 +62,7 @@ def test_values_that_overflow_are_no_warning():
 # ---------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("network", EXAMPLES.values(), ids=EXAMPLES)
+@pytest.mark.parametrize("network", PLAIN.values(), ids=PLAIN)
 def test_training_is_that_of_the_optimizer_of_torch(network):
     program = compile_network(network)
     trained = arrays.train(program, 20, network.learning_rate)

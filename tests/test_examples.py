@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import re
 from dataclasses import replace
 from typing import Any
@@ -185,6 +187,88 @@ def test_cs231n_softmax():
     assert float(v["E_total"]) == pytest.approx(-np.log(0.3), rel=1e-14)
 
 
+def test_micrograd_neuron():
+    """The graph of Karpathy's lecture: gradients of x1 −1.5, of w1 1.0, of x2 0.5, of w2 0.0."""
+    network = EXAMPLES["micrograd"]
+    v = first(network)
+    assert f"{network.layers[0].biases[0]:.4f} {v['o1']:.4f} {v['a_o1']:.4f}" == "6.8814 0.8814 0.7071"
+    # the target is chosen so that ∂E/∂o = o − t = 1, and all gradients are those of the neuron itself
+    assert float(v["a_o1"] - v["t1"]) == pytest.approx(1, abs=1e-15)
+    assert of(v, "dE_dw1 dE_dw2 dE_db1") == pytest.approx([1.0, 0.0, 0.5], abs=1e-14)
+    inputs = [float(v["delta_o1"] * v[weight]) for weight in ("w1", "w2")]
+    assert inputs == pytest.approx([-1.5, 0.5], abs=1e-14)
+
+
+BOWL = {
+    (0.4, "sgd", ()): (-0.943467, -0.000073),
+    (0.6, "sgd", ()): (-0.387814, -1673.365109),
+    (0.6, "momentum", (("momentum", 0.5),)): (0.007188, 0.002553),
+    (0.6, "momentum", (("momentum", 0.25),)): (-0.126340, -0.186632),
+    (0.4, "rmsprop_inside", (("alpha", 0.9), ("epsilon", 1e-6))): (-0.010599, 0.000000),
+}
+"""Where the runs end that *Dive into Deep Learning* (chapters Momentum and RMSProp) prints:
+``epoch 20, x1: -0.943467, x2: -0.000073`` and so on."""
+
+
+@pytest.mark.parametrize("way", BOWL, ids=str)
+def test_bowl_of_dive_into_deep_learning(way):
+    rate, optimizer, settings = way
+    program = compile_network(EXAMPLES["bowl"].learning(optimizer, settings=dict(settings)))
+    rows = arrays.train(program, 21, rate)
+    found = [float(rows[name][20]) for name in ("w1", "w2")]
+    assert found == pytest.approx(BOWL[way], abs=5.01e-7)
+
+
+def test_bowl_is_the_function_of_the_book_and_runs_as_its_program_does():
+    network = EXAMPLES["bowl"]
+    rows = arrays.train(compile_network(network), 21, network.learning_rate)
+    x1, x2, v1, v2 = -5.0, -2.0, 0.0, 0.0
+    for w1, w2, loss in zip(rows["w1"], rows["w2"], rows["E_total"], strict=True):
+        assert (w1, w2) == pytest.approx((x1, x2), rel=1e-12)
+        assert loss == pytest.approx(0.1 * x1**2 + 2 * x2**2, rel=1e-12)
+        v1, v2 = 0.5 * v1 + 0.2 * x1, 0.5 * v2 + 4 * x2
+        x1, x2 = x1 - 0.6 * v1, x2 - 0.6 * v2
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [
+        ("sgd", 0.005), ("momentum", 0.005), ("nesterov", 0.005), ("adagrad", 10.0),
+        ("rmsprop", 0.02), ("adam", 2.0),
+    ],
+)  # fmt: skip
+def test_line_is_found_by_every_optimizer(optimizer, rate):
+    xs = sorted(random.Random(1).sample(range(1, 21), 8))
+    network = EXAMPLES["line"].learning(optimizer)
+    assert [(x, y) for (x,), (y,) in zip(network.inputs, network.targets, strict=True)] == [
+        (x, 2 * x + 30) for x in xs
+    ]
+    rows = arrays.train(compile_network(network), 2000, rate)
+    assert (rows["w1"][-1], rows["b1"][-1]) == pytest.approx((2, 30), rel=0.01)
+
+
+def test_moons_are_two_half_circles_and_noise_of_the_seed():
+    noise = random.Random(20)
+    points = []
+    for k in range(8):
+        x, y = math.cos(math.pi * k / 7), math.sin(math.pi * k / 7)
+        for moon in ((x, y), (1 - x, 0.5 - y)):
+            points.append(tuple(round(value + noise.gauss(0, 0.1), 2) for value in moon))
+    assert EXAMPLES["moons"].inputs == tuple(points)
+    assert EXAMPLES["moons"].targets == ((0,), (1,)) * 8
+
+
+def test_xor_is_learnt_sooner_with_momentum():
+    momentum, plain = EXAMPLES["xor-momentum"], EXAMPLES["xor"]
+    assert momentum.learning("sgd").layers == plain.layers
+    assert losses(momentum, 50)[-1] < losses(plain, 200)[-1]
+
+
+def test_iris_with_adam_begins_where_iris_does():
+    assert EXAMPLES["iris-adam"].layers == EXAMPLES["iris"].layers
+    assert set(EXAMPLES["iris"].inputs) < set(EXAMPLES["iris-adam"].inputs)
+
+
 BROWNLEE = Network(
     name="brownlee",
     layers=(
@@ -222,7 +306,16 @@ def test_brownlee_deltas():
     )
 
 
-@pytest.mark.parametrize(("name", "steps", "share"), [("xor", 500, 0.1), ("iris", 500, 0.1)])
+@pytest.mark.parametrize(
+    ("name", "steps", "share"),
+    [
+        ("xor", 500, 0.1),
+        ("iris", 500, 0.1),
+        ("xor-momentum", 100, 0.01),
+        ("moons", 100, 0.05),
+        ("iris-adam", 100, 0.01),
+    ],
+)
 def test_networks_for_classifying_learn_their_samples(name, steps, share):
     learnt = losses(EXAMPLES[name], steps)
     assert learnt[-1] < share * learnt[0]
@@ -240,7 +333,7 @@ def test_an_example_is_found_by_its_name_and_a_file_by_its_path(tmp_path):
 
 @pytest.mark.parametrize("name", ["sed", "", "x" * 5000, "a\0b"])
 def test_what_is_neither_is_refused(name):
-    message = r": is neither an example \(seed, mazur, xor, cs231n, iris\) nor a file; give one of"
+    message = r": is neither an example \(seed, mazur, xor, .*, iris-adam\) nor a file; give one of"
     with pytest.raises(InputError, match=re.escape(name) + message):
         find(name)
 

@@ -33,7 +33,6 @@ from gradsheet.backends.latex import (
 )
 from gradsheet.compiler import Program, compile_network, gradient_name
 from gradsheet.errors import NetworkError
-from gradsheet.examples import EXAMPLES
 from gradsheet.expression import (
     OPERATIONS,
     Constant,
@@ -44,7 +43,7 @@ from gradsheet.expression import (
     render,
 )
 from gradsheet.network import Layer, Network, weight_names
-from strategies import networks
+from strategies import PLAIN, networks
 
 # ---------------------------------------------------------------- networks
 
@@ -71,7 +70,7 @@ def _network(
 
 
 NETWORKS: Mapping[str, Network] = {
-    **EXAMPLES,
+    **PLAIN,
     **{
         network.name: network
         for network in (

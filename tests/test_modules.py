@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler as schedulers
 
 import gradsheet
+import packages
 from gradsheet.backends import arrays
+from gradsheet.backends.workbook_layout import Plan
 from gradsheet.compiler import compile_network, gradient_name
+from gradsheet.engines import ironcalc
 from gradsheet.errors import NetworkError
+from gradsheet.generate import write_workbook
 from gradsheet.modules import from_torch, to_torch
-from gradsheet.network import ACTIVATIONS, Layer, Network, activation_name, of_sample, weight_names
+from gradsheet.network import (
+    ACTIVATIONS,
+    Layer,
+    Network,
+    activation_name,
+    of_sample,
+    weight_names,
+)
 
 X = torch.tensor([[0.3, -0.7, 1.1], [-1.2, 0.4, 0.9]])
 Y = torch.tensor([[0.2, 0.9], [0.7, 0.1]])
@@ -233,7 +246,6 @@ def test_a_shared_bias_has_no_module() -> None:
 
 
 def test_a_workbook_of_a_module_is_proved(tmp_path: Any) -> None:
-    from gradsheet.generate import write_workbook
     from gradsheet.verify import verify
 
     network = from_torch(
@@ -241,6 +253,165 @@ def test_a_workbook_of_a_module_is_proved(tmp_path: Any) -> None:
     )
     write_workbook(network, tmp_path / "module.xlsx", steps=20)
     assert verify(tmp_path / "module.xlsx").proved
+
+
+# ---------------------------------------------------------------- optimizers
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.3, weight_decay=0.02),
+    "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.8, dampening=0.3, weight_decay=0.01),
+    "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.7, nesterov=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, 0.2, eps=1e-6, weight_decay=0.05),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.02, alpha=0.9, eps=1e-5, weight_decay=0.1),
+    "adam": lambda p: torch.optim.Adam(p, 0.05, (0.8, 0.99), 1e-6, weight_decay=0.1, foreach=False),
+    "adamw": lambda p: torch.optim.AdamW(p, torch.tensor(0.05, dtype=torch.float64)),
+    "adamw by another name": lambda p: torch.optim.Adam(
+        p, weight_decay=0.2, decoupled_weight_decay=True
+    ),
+    "adam of equal groups": lambda p: torch.optim.Adam([{"params": p[:1]}, {"params": p[1:]}]),
+}
+SCHEDULERS: dict[str, Any] = {
+    "constant": lambda o: "constant",
+    "step": lambda o: schedulers.StepLR(o, 7, 0.6),
+    "warmup": lambda o: schedulers.LinearLR(o, 0.2, total_iters=8),
+    "cosine": lambda o: schedulers.CosineAnnealingLR(o, 40, 0.001),
+}
+
+
+def trained_by_torch(optimizer: str, scheduler: str) -> tuple[Network, list[float]]:
+    """A module's network, and its parameters after 30 steps of the optimizer that the network got."""
+    module = two_layers(nn.Tanh(), nn.Sigmoid()).double()
+    theirs = OPTIMIZERS[optimizer](list(module.parameters()))
+    schedule = SCHEDULERS[scheduler](theirs)
+    network = from_torch(module, X, Y, loss=nn.BCELoss(), optimizer=theirs, scheduler=schedule)
+    assert (network.optimizer, network.schedule) == (optimizer.split()[0], scheduler)
+    for _ in range(30):
+        theirs.zero_grad()
+        nn.BCELoss()(module(X.double()), Y.double()).backward()
+        theirs.step()
+        if scheduler != "constant":
+            schedule.step()
+    return network, [value for p in module.parameters() for value in p.detach().flatten().tolist()]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_thirty_steps_are_those_of_the_very_optimizer(optimizer: str, scheduler: str) -> None:
+    network, expected = trained_by_torch(optimizer, scheduler)
+    program = compile_network(network)
+    rows = arrays.train(program, 31, network.learning_rate)
+    found = [rows[q.name][-1] for q in program.of_role("parameter")]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"), [("momentum", "step"), ("rmsprop", "warmup"), ("adam", "cosine")]
+)
+def test_the_recalculated_workbook_ends_there_too(
+    tmp_path: Path, optimizer: str, scheduler: str
+) -> None:
+    network, expected = trained_by_torch(optimizer, scheduler)
+    write_workbook(network, tmp_path / "plain.xlsx", steps=31, learning_rates=(0.1,))
+    path = packages.poisoned(tmp_path / "plain.xlsx", tmp_path / "poisoned.xlsx")
+    cells = ironcalc.recalculate(path)["Backprop"]
+    plan = Plan(compile_network(network), 31, 1)
+    parameters = [plan.backprop.columns[q.name] for q in plan.program.of_role("parameter")]
+    found = [cells[plan.backprop.last_row, column] for column in parameters]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_optimizers_and_schedules_go_by_their_names_too() -> None:
+    network = from_torch(
+        two_layers(nn.Tanh()), X, Y, learning_rate=0.01, optimizer="adam", scheduler="cosine"
+    )
+    assert (network.learning_rate, network.optimizer, network.schedule) == (0.01, "adam", "cosine")
+    with pytest.raises(NetworkError, match="optimizer: 'lion' is not known"):
+        from_torch(two_layers(nn.Tanh()), X, Y, optimizer="lion")
+
+
+def stepped(made: Any, module: nn.Module) -> Any:
+    module(X).sum().backward()
+    made.step()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: torch.optim.Adam(p, amsgrad=True), "Adam: amsgrad=True is not supp"),
+        (lambda p: torch.optim.SGD(p, maximize=True), "SGD: maximize=True"),
+        (lambda p: torch.optim.RMSprop(p, centered=True), "RMSprop: centered=True"),
+        (lambda p: torch.optim.RMSprop(p, momentum=0.9), "RMSprop: momentum=0.9"),
+        (lambda p: torch.optim.Adagrad(p, lr_decay=0.1), "Adagrad: lr_decay=0.1"),
+        (
+            lambda p: torch.optim.Adagrad(p, initial_accumulator_value=0.5),
+            "initial_accumulator_value=0.5",
+        ),
+        (lambda p: torch.optim.NAdam(p), "NAdam: is not supported; give SGD, Adagrad"),
+        (
+            lambda p: torch.optim.SGD([{"params": p[:2], "lr": 0.1}, {"params": p[2:]}]),
+            "lr is 0.1 for some parameters and 0.001 for others",
+        ),
+        (lambda p: torch.optim.SGD(p[1:]), "not those of the module"),
+        (lambda p: torch.optim.SGD([*p, torch.zeros(1)]), "not those of the module"),
+        (lambda p: torch.optim.Adam(p, eps=0), "epsilon is 0, but must be"),
+        (lambda p: schedulers.StepLR(torch.optim.SGD(p), 3).optimizer, "give that as scheduler"),
+    ],
+)
+def test_an_optimizer_that_is_another_one_is_named(make: Any, words: str) -> None:
+    module = two_layers(nn.Tanh())
+    with pytest.raises(NetworkError, match=words):
+        from_torch(module, X, Y, optimizer=make(list(module.parameters())))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.Adagrad, torch.optim.SGD])
+def test_an_optimizer_that_remembers_is_refused(kind: Any) -> None:
+    module = two_layers(nn.Tanh())
+    options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    used = stepped(kind(module.parameters(), **options), module)
+    with pytest.raises(NetworkError, match="has taken steps already"):
+        from_torch(module, X, Y, optimizer=used)
+
+
+def test_frozen_biases_may_be_left_out_of_the_optimizer() -> None:
+    module = nn.Sequential(nn.Linear(3, 2))
+    module[0].bias.requires_grad_(False)
+    assert from_torch(module, X, Y, optimizer=torch.optim.SGD([module[0].weight])).learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda o: schedulers.LinearLR(o, end_factor=0.5), "LinearLR: end_factor=0.5"),
+        (lambda o: schedulers.ExponentialLR(o, 0.9), "ExponentialLR: is not supported; give StepLR"),
+        (lambda o: schedulers.StepLR(o, 3, 2.0), "step_factor is 2, but must be"),
+        (
+            lambda o: schedulers.StepLR(torch.optim.SGD([torch.zeros(1)]), 3),
+            "was made for another optimizer",
+        ),
+    ],
+)
+def test_a_scheduler_that_is_another_one_is_named(make: Any, words: str) -> None:
+    module = two_layers(nn.Tanh())
+    optimizer = torch.optim.SGD(module.parameters())
+    with pytest.raises(NetworkError, match=words):
+        from_torch(module, X, Y, optimizer=optimizer, scheduler=make(optimizer))
+
+
+def test_a_scheduler_that_has_stepped_is_refused() -> None:
+    module = two_layers(nn.Tanh())
+    optimizer = torch.optim.SGD(module.parameters())
+    scheduler = schedulers.StepLR(optimizer, 3)
+    stepped(optimizer, module)
+    scheduler.step()
+    with pytest.raises(NetworkError, match="StepLR: has taken steps already"):
+        from_torch(module, X, Y, optimizer=optimizer, scheduler=scheduler)
+
+
+def test_the_learning_rate_is_the_optimizers() -> None:
+    module = two_layers(nn.Tanh())
+    with pytest.raises(NetworkError, match="learning_rate: the optimizer SGD has one already"):
+        from_torch(module, X, Y, learning_rate=1, optimizer=torch.optim.SGD(module.parameters()))
 
 
 def test_the_package_offers_both_and_loads_torch_only_then() -> None:

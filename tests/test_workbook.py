@@ -52,6 +52,9 @@ def workbooks(tmp_path_factory):
             "linear": (0.05, 0.2, 40.0),
             "momentum": (0.01, 0.05, 40.0),
             "iris": (0.02, 0.05, 0.1),
+            "micrograd": (0.02, 0.05, 0.06, 0.08, 0.1, 0.2),
+            "moons": (0.01, 0.02, 0.05),
+            "iris-adam": (0.02, 0.05, 0.1),
         }.get(name, generate.LEARNING_RATES)
         generate.write_workbook(network, folder / f"{name}.xlsx", steps=12, learning_rates=rates)
     return folder
@@ -392,7 +395,7 @@ def test_a_failed_write_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_formula_count_is_about_right(workbooks, name):
-    rates = 3 if name in ("linear", "iris", "momentum") else 6
+    rates = 3 if name in ("linear", "iris", "momentum", "moons", "iris-adam") else 6
     plan = Plan(compile_network(NETWORKS[name]), 12, rates)
     counted = sum(len(cells) for cells in ironcalc.formulas(workbooks / f"{name}.xlsx").values())
     assert plan.formulas == pytest.approx(counted, rel=0.1)

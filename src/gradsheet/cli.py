@@ -216,8 +216,9 @@ def examples(show: str | None, mistakes: bool) -> None:
         for name, mistake in MISTAKES.items():
             click.echo(f"{name:<25} {mistake.description}")
     elif show is None:
+        widest = max(map(len, EXAMPLES))
         for name, network in EXAMPLES.items():
-            click.echo(f"{name:<8} {network.architecture:<7} {network.description}")
+            click.echo(f"{name:<{widest}} {network.architecture:<5} {network.description}")
     elif show in EXAMPLES:
         click.echo(to_toml(EXAMPLES[show]), nl=False)
     else:
@@ -334,6 +335,8 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
               help="The table to write.")  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path),
               help="A picture to draw as well: .png, .svg or .pdf.")  # fmt: skip
+@click.option("--workbook", "sheet", type=click.Path(path_type=Path), metavar="FILE",
+              help="A live workbook of the --optimizers, each with its best learning rate.")  # fmt: skip
 def sweep(
     learning_rates: str | None,
     optimizers: str | None,
@@ -342,12 +345,13 @@ def sweep(
     seeds: int,
     out: Path,
     plot: Path | None,
+    sheet: Path | None,
     **options: Any,
 ) -> None:
     """Train with many learning rates at once: a table of losses, and a picture.
 
     Up to 12 rates give whole loss curves; thousands give the final loss of each, with the critical
-    learning rate 2/λmax drawn in. Several optimizers give a line each.
+    learning rate 2/λmax drawn in. Several optimizers give a line each, and a workbook if you like.
     """
     from gradsheet import generate, plots, sweep
     from gradsheet.files import check_target
@@ -359,16 +363,25 @@ def sweep(
     if plot is not None:
         plots.picture_format(plot)
         check_target(plot)
+    if sheet is not None:
+        check_target(sheet)
+        if optimizers is None:
+            raise InputError("--workbook: compares optimizers; name them, as --optimizers sgd,adam")
     if optimizers is not None:
         if options["optimizer"] is not None:
             raise InputError("--optimizer: --optimizers names them all; leave out one of the two flags")
         names = [name.strip() for name in optimizers.split(",")]
+        compared = None if sheet is None else generate.comparison(found, names, steps)
         results = sweep.compare(found, names, given or generate.LEARNING_RATES, steps, seeds)
         sweep.write_comparison_csv(results, out)
         click.echo(f"wrote {out}")
         if plot is not None:
             plots.plot_comparison(results, plot)
             click.echo(f"wrote {plot}")
+        if sheet is not None and compared is not None:
+            best = [one.best_rate or float(min(one.learning_rates)) for one in results.values()]
+            generate.write_comparison(compared, sheet, best)
+            click.echo(f"wrote {sheet} ({compared.formulas:,} formulas)")
         click.echo(sweep.comparison_summary(results))
         return
     result = sweep.sweep(found, given or generate.LEARNING_RATES, steps, seeds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,113 @@ activation = "identity"
 biases = true
 """)
 
+_XOR_MOMENTUM = replace(
+    _XOR,
+    name="xor-momentum",
+    description="The same with momentum: half the learning rate, and sooner there",
+    learning_rate=0.5,
+    optimizer="momentum",
+)
+
+_MICROGRAD = Network(
+    name="micrograd",
+    description="Karpathy's tanh neuron of the micrograd lecture; the target makes ∂E/∂o = 1",
+    layers=(Layer("tanh", ((-3.0, 1.0),), (6.8813735870195432,)),),
+    loss="half_squared_error",
+    inputs=((2.0, 0.0),),
+    targets=((-0.2928932188134524,),),
+    learning_rate=0.1,
+)
+
+# ½·Σ(w·x)² over these samples is 0.1·w1² + 2·w2²: (0.4² + 0.2²)/2 = 0.1 and 2²/2 = 2.
+_BOWL = Network(
+    name="bowl",
+    description="Momentum in Dive into Deep Learning's valley 0.1·w1² + 2·w2², from (−5, −2)",
+    layers=(Layer("identity", ((-5.0, -2.0),)),),
+    loss="half_squared_error",
+    inputs=((0.4, 0.0), (0.2, 0.0), (0.0, 2.0)),
+    targets=((0.0,), (0.0,), (0.0,)),
+    learning_rate=0.6,
+    optimizer="momentum",
+    hyperparameters={"momentum": 0.5},
+)
+
+# random.Random(1).sample(range(1, 21), 8), sorted; y = 2·x + 30
+_LINE = parse("""
+name = "line"
+description = "The line y = 2·x + 30 from slope and intercept 1, as in fast.ai's sheet; Adam"
+loss = "mean_squared_error"
+learning_rate = 2.0
+optimizer = "adam"
+input_names = ["x"]
+output_names = ["y"]
+inputs = [[3], [4], [5], [8], [9], [13], [15], [19]]
+targets = [36, 38, 40, 46, 48, 56, 60, 68]
+
+[[layers]]
+activation = "identity"
+weights = [[1.0]]
+biases = [1.0]
+""")
+
+# (cos φ, sin φ), (1 − cos φ, ½ − sin φ) for φ = 0, π/7, …, π; added: gauss(0, 0.1) of random.Random(20)
+_MOONS = parse("""
+name = "moons"
+description = "Two half moons that no line separates: 2-4-1 with RMSProp, 16 samples"
+loss = "binary_cross_entropy"
+learning_rate = 0.05
+optimizer = "rmsprop"
+seed = 4
+inputs = [
+    [1.13, -0.09],
+    [0.02, 0.28],
+    [0.89, 0.58],
+    [0.27, -0.05],
+    [0.57, 0.75],
+    [0.11, -0.11],
+    [0.29, 1.03],
+    [0.88, -0.51],
+    [-0.2, 1.06],
+    [1.3, -0.52],
+    [-0.75, 0.84],
+    [1.66, -0.39],
+    [-0.79, 0.5],
+    [1.94, 0.08],
+    [-0.94, 0.14],
+    [1.97, 0.65],
+]
+targets = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
+
+[[layers]]
+neurons = 4
+activation = "tanh"
+biases = true
+
+[[layers]]
+neurons = 1
+activation = "sigmoid"
+biases = true
+""")
+
+_IRIS_ADAM = replace(
+    _IRIS,
+    name="iris-adam",
+    description="Nine of Fisher's flowers with Adam, from the same weights",
+    inputs=(
+        *((5.1, 3.5, 1.4, 0.2), (4.9, 3.0, 1.4, 0.2), (4.7, 3.2, 1.3, 0.2)),
+        *((7.0, 3.2, 4.7, 1.4), (6.4, 3.2, 4.5, 1.5), (6.9, 3.1, 4.9, 1.5)),
+        *((6.3, 3.3, 6.0, 2.5), (5.8, 2.7, 5.1, 1.9), (7.1, 3.0, 5.9, 2.1)),
+    ),
+    targets=(*((1, 0, 0),) * 3, *((0, 1, 0),) * 3, *((0, 0, 1),) * 3),
+    optimizer="adam",
+)
+
 EXAMPLES: Mapping[str, Network] = {
-    network.name: network for network in (_SEED, _MAZUR, _XOR, _CS231N, _IRIS)
+    network.name: network
+    for network in (
+        *(_SEED, _MAZUR, _XOR, _CS231N, _IRIS, _MICROGRAD),
+        *(_XOR_MOMENTUM, _BOWL, _LINE, _MOONS, _IRIS_ADAM),
+    )
 }
 
 

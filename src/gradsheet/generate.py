@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gradsheet import mistakes
-from gradsheet.backends import arrays, workbook
+from gradsheet.backends import arrays, workbook, workbook_optimizers
 from gradsheet.backends.workbook_layout import (
     FORMULAS_WARN,
     MOST_RATES,
@@ -27,6 +27,7 @@ from gradsheet.backends.workbook_layout import (
     least_columns,
 )
 from gradsheet.backends.workbook_lessons import EPSILON
+from gradsheet.backends.workbook_optimizers import Comparison
 from gradsheet.backends.workbook_predict import Prediction
 from gradsheet.compiler import Program, Role, compile_network
 from gradsheet.engines import ironcalc
@@ -84,6 +85,35 @@ def write_workbook(
     with replacing(path) as temporary:
         workbook.write(temporary, plan, trace)
     return plan
+
+
+def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Comparison:
+    """Where everything will stand in a workbook that compares optimizers, each once.
+
+    Raises `NetworkError` for an unknown optimizer, `TooLargeError` for a workbook too large.
+    """
+    if steps < 2:
+        raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
+    if network.batch_size is not None or network.standardize:
+        raise InputError(
+            "the workbook that compares optimizers: takes the full batch, and samples as they are; leave "
+            "out --batch-size, and standardise the samples first"
+        )
+    check_width(least_columns(network))
+    networks = [network.learning(name) for name in dict.fromkeys(optimizers)]
+    return Comparison(tuple(map(compile_network, networks)), steps)
+
+
+def write_comparison(compared: Comparison, path: Path, rates: Sequence[float]) -> None:
+    """Write the live workbook of a `comparison`; ``rates`` holds a learning rate for each optimizer."""
+    for rate in rates:
+        checked_learning_rates([rate])
+    values = [
+        arrays.train(program, compared.steps, rate)
+        for program, rate in zip(compared.programs, rates, strict=True)
+    ]
+    with replacing(path) as temporary:
+        workbook_optimizers.write(temporary, compared, rates, values)
 
 
 def write_exercise(

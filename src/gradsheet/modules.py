@@ -1,7 +1,7 @@
 """PyTorch in and out: an `nn.Sequential` becomes a network, and a network an `nn.Sequential`.
 
 Nothing is computed here. Each of PyTorch's classes that a network knows stands in one table, with the
-options under which it is the same function; every other class or option is named in the error.
+options under which it is the same function or rule; every other class or option is named in the error.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.optim import lr_scheduler as schedulers
+from torch.optim.lr_scheduler import LRScheduler
 
 from gradsheet.errors import NetworkError
 from gradsheet.network import CLASS_LOSSES, Layer, Matrix, Network
+from gradsheet.optimizers import OPTIMIZERS
 
 
 class _Same(NamedTuple):
@@ -49,6 +52,35 @@ _LOSSES: Mapping[type[nn.Module], _Same] = {
         "softmax_cross_entropy", nn.CrossEntropyLoss, {"weight": None, "label_smoothing": 0.0}
     ),
 }
+
+
+class _Rule(NamedTuple):
+    """What a network calls an optimizer or a scheduler of PyTorch, and each of its options."""
+
+    name: str
+    settings: Mapping[str, str]
+
+
+_DECAY = {"weight_decay": "weight_decay"}
+_ADAM = {"beta1": "beta1", "beta2": "beta2", "eps": "epsilon", **_DECAY}
+_OPTIMIZERS: Mapping[type[torch.optim.Optimizer], _Rule] = {
+    torch.optim.SGD: _Rule("sgd", {"momentum": "momentum", "dampening": "dampening", **_DECAY}),
+    torch.optim.Adagrad: _Rule("adagrad", {"eps": "epsilon", **_DECAY}),
+    torch.optim.RMSprop: _Rule("rmsprop", {"alpha": "alpha", "eps": "epsilon", **_DECAY}),
+    torch.optim.Adam: _Rule("adam", _ADAM),
+    torch.optim.AdamW: _Rule("adamw", _ADAM),
+}
+_OTHER_OPTIONS = (
+    *("lr", "initial_lr", "nesterov", "decoupled_weight_decay"),  # read where they are needed
+    *("param_names", "foreach", "fused", "capturable", "differentiable"),  # change no number
+)
+_SCHEDULERS: Mapping[type[LRScheduler], _Rule] = {
+    schedulers.StepLR: _Rule("step", {"step_size": "step_size", "gamma": "step_factor"}),
+    schedulers.LinearLR: _Rule(
+        "warmup", {"start_factor": "start_factor", "total_iters": "warmup_steps"}
+    ),
+    schedulers.CosineAnnealingLR: _Rule("cosine", {"T_max": "period", "eta_min": "minimum_rate"}),
+}
 SUPPORTED = f"nn.Sequential of Linear and {', '.join(kind.__name__ for kind in _ACTIVATIONS)}"
 
 
@@ -58,7 +90,9 @@ def from_torch(
     y: Any,
     *,
     loss: str | nn.Module = "mean_squared_error",
-    learning_rate: float = 0.5,
+    learning_rate: float | None = None,
+    optimizer: str | torch.optim.Optimizer = "sgd",
+    scheduler: str | LRScheduler = "constant",
     name: str = "from PyTorch",
     description: str = "",
     input_names: Sequence[str] = (),
@@ -70,6 +104,10 @@ def from_torch(
     opened. ``x`` has the shape (samples, inputs); ``y`` (samples, outputs), or (samples,) for one output
     or, as whole numbers from 0, for classes. ``loss`` is the name of one, or PyTorch's own module for
     it: behind ``BCEWithLogitsLoss`` the last layer gets the sigmoid that is part of that loss.
+
+    ``optimizer`` and ``scheduler`` are the names of ones of gradsheet, or PyTorch's own, made for the
+    module and before their first step; the learning rate, 0.5 by default, and all hyper-parameters are
+    then theirs. One step of the scheduler follows on each of the optimizer.
 
     Every weight is kept exactly. Raises `NetworkError`, which names the layer or the option, for what a
     network cannot be.
@@ -88,6 +126,25 @@ def from_torch(
     targets = _rows(y, "y")
     if loss in CLASS_LOSSES and targets and len(targets[0]) == 1:
         targets = _one_hot(targets, layers[-1].neurons)
+    settings: dict[str, float] = {}
+    if isinstance(scheduler, LRScheduler):
+        if scheduler.optimizer is not optimizer:
+            raise NetworkError(
+                f"scheduler {type(scheduler).__name__}: was made for another optimizer; give that too"
+            )
+        scheduler, settings = _scheduler(scheduler)
+    elif isinstance(optimizer, torch.optim.Optimizer) and "initial_lr" in optimizer.param_groups[0]:
+        raise NetworkError(
+            f"optimizer {type(optimizer).__name__}: a scheduler changes its learning rate; give "
+            "that as scheduler"
+        )
+    if isinstance(optimizer, torch.optim.Optimizer):
+        if learning_rate is not None:
+            raise NetworkError(
+                f"learning_rate: the optimizer {type(optimizer).__name__} has one already; leave it out"
+            )
+        optimizer, learning_rate, own = _optimizer(optimizer, module)
+        settings |= own
     return Network(
         name=name,
         description=description,
@@ -95,7 +152,10 @@ def from_torch(
         loss=loss,
         inputs=inputs,
         targets=targets,
-        learning_rate=learning_rate,
+        learning_rate=0.5 if learning_rate is None else learning_rate,
+        optimizer=optimizer,
+        schedule=scheduler,
+        hyperparameters=settings,
         input_names=tuple(input_names),
         output_names=tuple(output_names),
     )
@@ -199,6 +259,73 @@ def _with_sigmoid(layer: Layer) -> Layer:
             "leave that out, or use BCELoss behind a Sigmoid"
         )
     return Layer("sigmoid", layer.weights, layer.biases, train_biases=layer.train_biases)
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+def _optimizer(
+    optimizer: torch.optim.Optimizer, module: nn.Module
+) -> tuple[str, float, dict[str, float]]:
+    """What a network calls an optimizer; its learning rate and its hyper-parameters."""
+    where = f"optimizer {type(optimizer).__name__}"
+    rule = _OPTIMIZERS.get(type(optimizer))
+    if rule is None:
+        known = ", ".join(kind.__name__ for kind in _OPTIMIZERS)
+        raise NetworkError(f"{where}: is not supported; give {known}, or one of gradsheet's by its name")
+    steps = [state.get("step", "momentum_buffer" in state) for state in optimizer.state.values()]
+    if any(steps):
+        raise NetworkError(
+            f"{where}: has taken steps already, but a sheet begins with the first; make a new one"
+        )
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    for group in groups[1:]:
+        for option, value in group.items():
+            if value != groups[0].get(option):
+                raise NetworkError(
+                    f"{where}: {option} is {groups[0].get(option)!r} for some parameters and {value!r} "
+                    "for others, but a network has one for all; use one group"
+                )
+    given = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    trained = {id(p) for p in module.parameters() if p.requires_grad}
+    if not trained <= given <= {id(p) for p in module.parameters()}:
+        raise NetworkError(
+            f"{where}: its parameters are not those of the module; make it of module.parameters()"
+        )
+    options = groups[0]
+    if "betas" in options:
+        options["beta1"], options["beta2"] = options.pop("betas")
+    for option, value in options.items():
+        if value and option not in (*rule.settings, *_OTHER_OPTIONS):
+            raise NetworkError(f"{where}: {option}={value!r} is not supported; leave it out")
+    name = rule.name
+    if options.get("momentum"):
+        name = "nesterov" if options["nesterov"] else "momentum"
+    elif options.get("decoupled_weight_decay"):
+        name = "adamw"
+    known_here = OPTIMIZERS[name].hyperparameters
+    settings = {
+        own: float(options[theirs]) for theirs, own in rule.settings.items() if own in known_here
+    }
+    return name, float(options.get("initial_lr", options["lr"])), settings
+
+
+def _scheduler(scheduler: LRScheduler) -> tuple[str, dict[str, float]]:
+    """What a network calls a scheduler, and its hyper-parameters."""
+    where = f"scheduler {type(scheduler).__name__}"
+    rule = _SCHEDULERS.get(type(scheduler))
+    if rule is None:
+        known = ", ".join(kind.__name__ for kind in _SCHEDULERS)
+        raise NetworkError(f"{where}: is not supported; give {known}, or one of gradsheet's by its name")
+    if scheduler.last_epoch:
+        raise NetworkError(
+            f"{where}: has taken steps already, but a sheet begins with the first; make a new one"
+        )
+    end = getattr(scheduler, "end_factor", 1.0)
+    if end != 1.0:
+        raise NetworkError(f"{where}: end_factor={end!r} is not supported; use end_factor=1.0")
+    options = vars(scheduler)
+    return rule.name, {own: float(options[theirs]) for theirs, own in rule.settings.items()}
 
 
 # ---------------------------------------------------------------- samples

@@ -40,12 +40,14 @@ from gradsheet.backends.workbook_layout import (
     Table,
     cell,
 )
+from gradsheet.backends.workbook_optimizers import COMPARED
 from gradsheet.backends.workbook_predict import Map, Prediction, class_names
 from gradsheet.compiler import Role, compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
 from gradsheet.network import KINKED, Network, activation_name, of_sample, parse, target_name
+from gradsheet.optimizers import LEARNING_RATE
 
 if TYPE_CHECKING:
     from gradsheet.mnist.workbook_verify import CnnVerdict
@@ -98,11 +100,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Run:
-    """One recalculation: the engine, whether inputs were changed first, and what came out."""
+    """One recalculation: the engine, whether inputs were changed first, and what came out.
+
+    ``learning_rate`` is None where a workbook has several.
+    """
 
     engine: str
     changed: bool
-    learning_rate: float
+    learning_rate: float | None
     groups: tuple[Group, ...]
     differences: tuple[Difference, ...]
     differing: int
@@ -160,21 +165,25 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
         from gradsheet.mnist.workbook_verify import verify_cnn
 
         return verify_cnn(path, text, engines)
+    from gradsheet.backends import autograd  # loads PyTorch: only here, and only when asked for
+
+    if COMPARED in text:
+        from gradsheet.verify_optimizers import verify_comparison
+
+        return verify_comparison(path, text, engines, autograd)
     plan = read_plan(path, text)
     if blank := text[NETWORK].get((BLANK_ROW, 1)):
         raise WorkbookError(
             f"{path}: is an exercise, whose {blank} are a student's, and verify proves what gradsheet "
             "wrote; grade it with `gradsheet check`"
         )
-    from gradsheet.backends import autograd  # loads PyTorch: only here, and only when asked for
-
     runs = []
     for engine in engines:
         sheets = text if engine == "ironcalc" else ENGINES[engine].recalculate(path)
-        _check_headers(path, plan, sheets)
-        _check_inputs(path, plan, sheets)
+        check_headers(path, plan, sheets)
+        check_inputs(path, plan, sheets)
         runs.append(_judge(plan, sheets, engine, False, autograd))
-        changes = _changes(plan, sheets)
+        changes = changes_of(plan, sheets)
         changed = next(opened) if engine == "ironcalc" else ENGINES[engine].recalculate(path, changes)
         runs.append(_judge(plan, changed, engine, True, autograd))
     return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
@@ -194,10 +203,8 @@ def read_plan(path: Path, sheets: Sheets) -> Plan:
             f"{path}: was not written by gradsheet (it has no sheets {BACKPROP} and {NETWORK}); "
             "verify takes workbooks made with `gradsheet workbook` or `gradsheet mnist workbook`"
         )
-    rows = [row for row, column in text if column == 0]
-    lines = [text.get((row, 0), "") for row in range(NETWORK_ROW, max(rows, default=0) + 1)]
     try:
-        program = compile_network(parse("\n".join(map(str, lines))))
+        program = compile_network(parse(network_text(text)))
         steps, rates = (int(text[row, 1]) for row in (3, 4))
         if rates == 0 and LEARNING_RATES in sheets:  # or the sheets that compare rates would go unproved
             raise ValueError("it counts no learning rates")
@@ -209,7 +216,14 @@ def read_plan(path: Path, sheets: Sheets) -> Plan:
         ) from None
 
 
-def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
+def network_text(cells: Mapping[tuple[int, int], Value]) -> str:
+    """The lines of TOML in the sheet Network."""
+    last = max((row for row, column in cells if column == 0), default=0)
+    return "\n".join(str(cells.get((row, 0), "")) for row in range(NETWORK_ROW, last + 1))
+
+
+def check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
+    """Raise `WorkbookError` unless every column stands where gradsheet wrote it."""
     tables = [(t.sheet, t.header_row, t.columns) for t in (plan.backprop, *plan.workings)]
     if plan.samples is not None:
         headers = {name: column for column, name in plan.samples.headers.items()}
@@ -225,7 +239,7 @@ def _check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
                 )
 
 
-def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
+def check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
     """Every cell of the user must hold a number that can be computed with.
 
     Without this, a sheet full of errors would agree with a PyTorch that was fed no numbers either.
@@ -239,7 +253,7 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
     for sheet, row, column in (*positive, *numbers):
         value = sheets.get(sheet, {}).get((row, column))
         least = 0.0 if (sheet, row, column) in positive else -math.inf
-        if not least < _number(value) < math.inf:
+        if not least < number_in(value) < math.inf:
             wanted = "a number greater than 0" if least == 0.0 else "a number"
             raise WorkbookError(
                 f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
@@ -247,7 +261,7 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
             )
     for row, column in _dealt_cells(plan):
         number = sheets[BACKPROP].get((row, column))
-        if _number(number) not in range(1, plan.program.network.samples + 1):
+        if number_in(number) not in range(1, plan.program.network.samples + 1):
             raise WorkbookError(
                 f"{path}: {BACKPROP}!{cell(row, column)} holds {number!r}, but it is the number of a "
                 f"sample, a whole number from 1 to {plan.program.network.samples}; type one"
@@ -258,8 +272,8 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
                 f"{path}: in {SAMPLES}, {name} is the same in every sample, and to standardise it is to "
                 "divide by 0; type other numbers"
             )
-    _network_of(path, plan, sheets)
-    iteration = _number(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
+    network_of(path, plan, sheets)
+    iteration = number_in(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
     if not plan.table_alone and iteration not in range(1, plan.steps + 1):
         raise WorkbookError(
             f"{path}: {GRADIENT_CHECK}!{cell(3, 1)} should be the number of an iteration, a whole "
@@ -267,36 +281,37 @@ def _check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
         )
 
 
-def _network_of(path: Path | str, plan: Plan, sheets: Sheets) -> Network:
-    """The network with the hyper-parameters that stand in the cells of the sheet Backprop."""
-    settings = {}
+def network_of(path: Path | str, plan: Plan, sheets: Sheets) -> Network:
+    """The network with the hyper-parameters that stand in their cells."""
+    settings, sheet = {}, plan.settings_sheet
     for name in plan.program.network.settings_in_use:
         row, column = plan.setting_cell(name)
-        value = sheets[BACKPROP].get((row, column))
-        if not math.isfinite(_number(value)):
+        value = sheets[sheet].get((row, column))
+        if not math.isfinite(number_in(value)):
             raise WorkbookError(
-                f"{path}: {BACKPROP}!{cell(row, column)} holds {value!r}, but it is an input cell and "
+                f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
                 "needs a number; type one"
             )
-        settings[name] = _number(value)
+        settings[name] = number_in(value)
     try:
         return plan.program.network.learning(settings=settings)
     except NetworkError as error:
-        raise WorkbookError(f"{path}: the input cells of {BACKPROP} cannot be used: {error}") from None
+        raise WorkbookError(f"{path}: the input cells of {sheet} cannot be used: {error}") from None
 
 
-def _changes(plan: Plan, sheets: Sheets) -> Changes:
+def changes_of(plan: Plan, sheets: Sheets) -> Changes:
     """Another number for every input cell of the user."""
+    settings = plan.settings_sheet
     changes: dict[tuple[str, int, int], float] = {}
     for position, (sheet, row, column) in enumerate(_rate_cells(plan)):
-        changes[sheet, row, column] = _number(sheets[sheet].get((row, column))) * _factor(position)
+        changes[sheet, row, column] = number_in(sheets[sheet].get((row, column))) * _factor(position)
     for name, setting in plan.program.network.known_settings.items():
         if name in plan.program.hyperparameters:
-            number = _number(sheets[BACKPROP].get(plan.setting_cell(name)))
+            number = number_in(sheets[settings].get(plan.setting_cell(name)))
             other = number + 1 if setting.whole else 0.9 * number or 0.01
-            changes[BACKPROP, *plan.setting_cell(name)] = min(max(other, setting.least), setting.most)
+            changes[settings, *plan.setting_cell(name)] = min(max(other, setting.least), setting.most)
     for position, (place, name) in enumerate(_number_cells(plan).items()):
-        number = _number(sheets[place[0]].get(place[1:]))
+        number = number_in(sheets[place[0]].get(place[1:]))
         if name.startswith("t") and plan.program.network.loss.endswith("cross_entropy"):
             # shares of a whole: shrunk towards the even split, they stay between 0 and 1 and sum to 1
             outputs = plan.program.network.sizes[-1]
@@ -304,11 +319,11 @@ def _changes(plan: Plan, sheets: Sheets) -> Changes:
         else:
             changes[place] = number * _factor(position) if number else 0.015625
     for row, column in _dealt_cells(plan):  # the next sample
-        number = _number(sheets[BACKPROP].get((row, column)))
+        number = number_in(sheets[BACKPROP].get((row, column)))
         changes[BACKPROP, row, column] = number % plan.program.network.samples + 1
     if not plan.table_alone:
         for position, typed in enumerate(Prediction(plan).typed):
-            number = _number(sheets[PREDICT].get(typed))
+            number = number_in(sheets[PREDICT].get(typed))
             changes[PREDICT, *typed] = number * _factor(position) if number else 0.015625
     return changes
 
@@ -336,7 +351,7 @@ def _dealt_cells(plan: Plan) -> list[tuple[int, int]]:
 
 def _rate_cells(plan: Plan) -> list[tuple[str, int, int]]:
     compared = [(LEARNING_RATES, plan.RATES_ROW, 1 + number) for number in range(plan.rates)]
-    return [(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN), *compared]
+    return [(plan.settings_sheet, *plan.setting_cell(LEARNING_RATE)), *compared]
 
 
 def _factor(position: int) -> float:
@@ -344,7 +359,7 @@ def _factor(position: int) -> float:
     return 0.7 + 0.01 * (position % 20)
 
 
-def _number(value: Value | None) -> float:
+def number_in(value: Value | None) -> float:
     """The number in a cell; NaN for text, an error or nothing."""
     return value if isinstance(value, float) else math.nan
 
@@ -352,13 +367,13 @@ def _number(value: Value | None) -> float:
 def _column(sheets: Sheets, table: Table, column: int) -> Array:
     cells = sheets.get(table.sheet, {})
     rows = range(table.first_row, table.last_row + 1)
-    return np.array([_number(cells.get((row, column))) for row in rows])
+    return np.array([number_in(cells.get((row, column))) for row in rows])
 
 
 # ---------------------------------------------------------------- judging
 
 
-class _Judge:
+class Judge:
     """Collects comparisons, group by group."""
 
     def __init__(self, sheets: Sheets) -> None:
@@ -418,30 +433,36 @@ class _Judge:
 
 
 def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) -> Run:
-    judge = _Judge(sheets)
-    rate = _number(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
-    network = _network_of(f"recalculated by {engine}", plan, sheets)
+    judge = Judge(sheets)
+    rate = number_in(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
+    network = network_of(f"recalculated by {engine}", plan, sheets)
     if plan.samples is not None:
         _judge_samples(judge, plan.samples)
-    truth = _judge_table(judge, plan, plan.backprop, network, rate, oracle)
+    truth = judge_table(judge, plan, plan.backprop, network, rate, oracle)
     for number, table in enumerate(plan.workings):
-        own = _number(sheets[LEARNING_RATES].get((plan.RATES_ROW, 1 + number)))
-        losses = _judge_table(judge, plan, table, network, own, oracle)[plan.program.shown_loss]
-        _judge_losses(judge, plan, number, own, losses)
-    judge.groups = _merged(judge.groups)
+        column, shown = 1 + number, Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, table.steps)
+        own = number_in(sheets[LEARNING_RATES].get((plan.RATES_ROW, column)))
+        losses = judge_table(judge, plan, table, network, own, oracle)[plan.program.shown_loss]
+        judge_losses(judge, shown, plan.RATES_ROW + 1, column, plan.program.shown_loss, losses)
+        place = (shown.header_row, column)
+        found, expected = np.array([number_in(sheets[LEARNING_RATES].get(place))]), np.array([own])
+        judge.compare(
+            LEARNING_RATES, "losses", [("learning_rate", *place, found, expected, 0 * expected)]
+        )
+    judge.groups = merged(judge.groups)
     _judge_summary(judge, plan, truth[plan.program.shown_loss])
     if not plan.table_alone:
         _judge_best_rate(judge, plan)
         _judge_gradient_check(judge, plan, truth, oracle)
         _judge_derivation(judge, plan, truth)
         _judge_predict(judge, plan, oracle)
-    _judge_errors(judge)
+    judge_errors(judge)
     listed = tuple(judge.differences[:LISTED])
     return Run(engine, changed, rate, tuple(judge.groups), listed, judge.differing)
 
 
-def _judge_table(
-    judge: _Judge, plan: Plan, table: Table, network: Network, rate: float, oracle: Any
+def judge_table(
+    judge: Judge, plan: Plan, table: Table, network: Network, rate: float, oracle: Any
 ) -> Mapping[str, Array]:
     """Judge one table of iterations; return what PyTorch says of it, by quantity."""
     program = plan.program
@@ -454,7 +475,7 @@ def _judge_table(
             place = start.columns[quantity.name]
             inputs[quantity.name] = _column(judge.sheets, start, place)[: table.steps]
             continue
-        first = _number(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
+        first = number_in(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
         if quantity.name in found:  # its first row is Backprop's, whatever table this is
             inputs[quantity.name] = np.concatenate([[first], inputs[quantity.name][1:]])
@@ -556,7 +577,7 @@ def _columns(sheets: Sheets, samples: SampleTable) -> dict[str, _Column]:
     }
 
 
-def _judge_samples(judge: _Judge, samples: SampleTable) -> None:
+def _judge_samples(judge: Judge, samples: SampleTable) -> None:
     """What is standardised, with its mean and its standard deviation."""
     items: list[Item] = []
     cells = judge.sheets[SAMPLES]
@@ -572,7 +593,7 @@ def _judge_samples(judge: _Judge, samples: SampleTable) -> None:
             (samples.DEVIATION_ROW, f"standard deviation of {name}", each.deviation),
         ):
             column = samples.written[name]
-            found = np.array([_number(cells.get((row, column)))])
+            found = np.array([number_in(cells.get((row, column)))])
             items.append((quantity, row, column, found, np.array([expected]), floor))
         for columns, wanted, scale in (
             (samples.centred, each.written - each.mean, each.deviation),
@@ -654,82 +675,71 @@ _GROUP_NAMES: Mapping[Role, str] = {
 }
 
 
-def _judge_losses(judge: _Judge, plan: Plan, number: int, rate: float, losses: Array) -> None:
-    """The loss table and the final loss of one learning rate."""
-    table = Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, plan.comparison_steps)
-    column = 1 + number
+def judge_losses(
+    judge: Judge, table: Table, final_row: int, column: int, name: str, losses: Array
+) -> None:
+    """A column of a table of losses, and the final loss above it."""
     found = _column(judge.sheets, table, column)
-    final_row = plan.RATES_ROW + 1
-    cells = judge.sheets[LEARNING_RATES]
-    zeros = np.zeros_like(losses)
+    final = np.array([number_in(judge.sheets[table.sheet].get((final_row, column)))])
+    floor = np.full(len(losses), ROUNDING_FLOOR)
     judge.compare(
-        LEARNING_RATES,
+        table.sheet,
         "losses",
         (
-            (plan.program.shown_loss, table.first_row, column, found, losses, zeros + ROUNDING_FLOOR),
-            (
-                f"final {plan.program.shown_loss}",
-                final_row,
-                column,
-                np.array([_number(cells.get((final_row, column)))]),
-                losses[-1:],
-                zeros[:1] + ROUNDING_FLOOR,
-            ),
-            (
-                "learning_rate",
-                table.header_row,
-                column,
-                np.array([_number(cells.get((table.header_row, column)))]),
-                np.array([rate]),
-                zeros[:1],
-            ),
+            (name, table.first_row, column, found, losses, floor),
+            (f"final {name}", final_row, column, final, losses[-1:], floor[:1]),
         ),
     )
 
 
-def _judge_best_rate(judge: _Judge, plan: Plan) -> None:
+def _judge_best_rate(judge: Judge, plan: Plan) -> None:
     """The words: which rate is best, which diverge. The final losses they rest on are proved above."""
-    cells = judge.sheets[LEARNING_RATES]
-    row = plan.RATES_ROW
-    columns = range(1, plan.rates + 1)
-    final = {column: _number(cells.get((row + 1, column))) for column in columns}
-    fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
-    smallest = min(fine.values(), default=math.nan)
-    # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
-    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
-    if any(math.isnan(loss) for loss in final.values()):
-        return  # an overflow, which shows as an error; reported as such
-    verdicts = {
-        (row + 2, column): "diverged" if column not in fine else "best" if loss == smallest else ""
-        for column, loss in final.items()
-        if len(ties) < 2 or column not in ties
-    }
-    if not fine:
-        verdicts[row + 3, 1] = "none: all diverge"
-    judge.same_text(LEARNING_RATES, "verdicts", verdicts)
-    if fine:
-        named = _number(cells.get((row + 3, 1)))
-        rates = [_number(cells.get((row, column))) for column in ties]
+    cells, row = judge.sheets[LEARNING_RATES], plan.RATES_ROW
+    best = judge_best(judge, LEARNING_RATES, row + 1, range(1, plan.rates + 1))
+    if best:
+        named = number_in(cells.get((row + 3, 1)))
+        rates = [number_in(cells.get((row, column))) for column in best]
         rate = named if named in rates else rates[0]
         found, expected = np.array([named]), np.array([rate])
         items = [("best rate", row + 3, 1, found, expected, 0 * expected)]
         judge.compare(LEARNING_RATES, "best rate", items)
 
 
-def _judge_summary(judge: _Judge, plan: Plan, losses: Array) -> None:
+def judge_best(judge: Judge, sheet: str, final_row: int, columns: Iterable[int]) -> list[int]:
+    """The verdicts below a row of final losses; returns the columns that may be called the best."""
+    cells = judge.sheets[sheet]
+    final = {column: number_in(cells.get((final_row, column))) for column in columns}
+    if any(math.isnan(loss) for loss in final.values()):
+        return []  # an overflow, which shows as an error; reported as such
+    fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
+    smallest = min(fine.values(), default=math.nan)
+    # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
+    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
+    verdicts = {
+        (final_row + 1, column): "diverged" if column not in fine else "best" if loss == smallest else ""
+        for column, loss in final.items()
+        if len(ties) < 2 or column not in ties
+    }
+    if not fine:
+        verdicts[final_row + 2, 1] = "none: all diverge"
+    judge.same_text(sheet, "verdicts", verdicts)
+    return ties
+
+
+def _judge_summary(judge: Judge, plan: Plan, losses: Array) -> None:
     """The first and the last loss above the table of Backprop."""
     cells = judge.sheets[BACKPROP]
     row = plan.summary_row
-    found = np.array([_number(cells.get((k, 1))) for k in (row, row + 1)])
+    found = np.array([number_in(cells.get((k, 1))) for k in (row, row + 1)])
     floor = np.full(2, ROUNDING_FLOOR)
     items = [(plan.program.shown_loss, row, 1, found, losses[[0, -1]], floor)]
     judge.compare(BACKPROP, "summary", items)
 
 
-def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
+def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
     """The gradients of the picked iteration, the slopes beside them, and the runs they come from."""
     program, cells = plan.program, judge.sheets[GRADIENT_CHECK]
-    iteration, epsilon = (_number(cells.get((row, 1))) for row in (3, 4))
+    iteration, epsilon = (number_in(cells.get((row, 1))) for row in (3, 4))
     position = int(iteration) - 1
     loss = abs(float(truth[program.loss][position]))
     first, count = GRADIENT_CHECK_ROW + 1, len(program.trained)
@@ -751,7 +761,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
             (slopes, 3, slope, ROUNDING_FLOOR * (1 + loss)),
         ):
             row = first + number
-            found = np.array([_number(cells.get((row, column)))])
+            found = np.array([number_in(cells.get((row, column)))])
             items.append((name, row, column, found, expected, np.array([floor])))
     judge.compare(GRADIENT_CHECK, "gradients", gradients)
     judge.compare(GRADIENT_CHECK, "measured slopes", slopes, SLOPE_TOLERANCE)
@@ -764,7 +774,7 @@ def _judge_gradient_check(judge: _Judge, plan: Plan, truth: Mapping[str, Array],
     judge.compare(GRADIENT_CHECK, "moved weights", items)
 
 
-def _judge_derivation(judge: _Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
+def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
     """Every line whose first cell names a quantity holds that quantity's value in the first row."""
     names = {label(q.name): q.name for q in plan.program.quantities}
     cells = judge.sheets[DERIVATION]
@@ -774,22 +784,22 @@ def _judge_derivation(judge: _Judge, plan: Plan, truth: Mapping[str, Array]) -> 
     def lines() -> Iterator[Item]:
         for (row, column), text in cells.items():
             if column == 0 and text in names and (row, 2) in cells:
-                found = np.array([_number(cells[row, 2])])
+                found = np.array([number_in(cells[row, 2])])
                 yield names[str(text)], row, 2, found, truth[names[str(text)]][:1], floor
 
     judge.compare(DERIVATION, "every line", lines())
 
 
-def _judge_predict(judge: _Judge, plan: Plan, oracle: Any) -> None:
+def _judge_predict(judge: Judge, plan: Plan, oracle: Any) -> None:
     """The forward pass of the typed input, the maps, and the list of the samples."""
     prediction, cells = Prediction(plan), judge.sheets[PREDICT]
     samples = _written(plan, judge.sheets)
-    typed = {n: np.array([_number(cells.get(place))]) for n, place in prediction.inputs.items()}
+    typed = {n: np.array([number_in(cells.get(place))]) for n, place in prediction.inputs.items()}
     values = _predicted(judge, prediction, -1, typed, oracle)
     floor = _floor([values[shown.name] for shown in prediction.shown])
 
     def item(name: str, row: int, column: int, expected: float) -> Item:
-        found = np.array([_number(cells.get((row, column)))])
+        found = np.array([number_in(cells.get((row, column)))])
         return name, row, column, found, np.array([expected]), floor
 
     lines = [item(s.name, s.row, s.column, float(values[s.name][0])) for s in prediction.shown]
@@ -821,7 +831,7 @@ def _judge_predict(judge: _Judge, plan: Plan, oracle: Any) -> None:
 
 
 def _judge_list(
-    judge: _Judge, prediction: Prediction, samples: Mapping[str, _Column], oracle: Any
+    judge: Judge, prediction: Prediction, samples: Mapping[str, _Column], oracle: Any
 ) -> None:
     """The list of the samples beside the maps: inputs, target, and what the trained network answers."""
     network = prediction.network
@@ -847,14 +857,14 @@ def _written(plan: Plan, sheets: Sheets) -> dict[str, _Column]:
     count, table = plan.program.network.samples, plan.backprop
     found: dict[str, list[float]] = {}
     for quantity in plan.program.of_role("data"):
-        number = _number(sheets[BACKPROP].get((table.first_row, table.columns[quantity.name])))
+        number = number_in(sheets[BACKPROP].get((table.first_row, table.columns[quantity.name])))
         found.setdefault(quantity.name.partition("[")[0], []).append(number)
     assert all(len(numbers) == count for numbers in found.values())
     return {name: _Column(np.array(numbers), is_standardized=False) for name, numbers in found.items()}
 
 
 def _predicted(
-    judge: _Judge, prediction: Prediction, step: int, inputs: Mapping[str, Array], oracle: Any
+    judge: Judge, prediction: Prediction, step: int, inputs: Mapping[str, Array], oracle: Any
 ) -> Mapping[str, Array]:
     """What PyTorch makes of inputs with the weights that stand in a row of Backprop, its first or last.
 
@@ -867,14 +877,14 @@ def _predicted(
     count = len(next(iter(inputs.values())))
     known = {}
     for quantity in program.of_role("data", "parameter"):
-        number = _number(judge.sheets[BACKPROP].get((row, table.columns[quantity.name])))
+        number = number_in(judge.sheets[BACKPROP].get((row, table.columns[quantity.name])))
         first = prediction.named(quantity.name.partition("[")[0])
         known[quantity.name] = inputs.get(first, np.full(count, number))
     return {**known, **oracle.step(program.network, known, 1.0).values}
 
 
 def _map_items(
-    judge: _Judge, prediction: Prediction, drawn: Map, oracle: Any
+    judge: Judge, prediction: Prediction, drawn: Map, oracle: Any
 ) -> tuple[list[Item], list[Item]]:
     """The inputs beside a map, and its points column by column."""
     cells = judge.sheets[PREDICT]
@@ -882,19 +892,19 @@ def _map_items(
     across, up = np.zeros(POINTS), np.zeros(POINTS)
     for number, point, row, column, _ in prediction.axes(drawn):
         place = prediction.ranges[number]
-        low, high = (_number(cells.get((place[0], place[1] + k))) for k in (0, 1))
+        low, high = (number_in(cells.get((place[0], place[1] + k))) for k in (0, 1))
         share = point * (high - low) / (POINTS - 1)
         value = low + share if number == 0 else high - share
         (across if number == 0 else up)[point] = value
         floor = np.array([ROUNDING_FLOOR * max(1.0, abs(low), abs(high))])
-        found = np.array([_number(cells.get((row, column)))])
+        found = np.array([number_in(cells.get((row, column)))])
         axes.append((f"i{number + 1}", row, column, found, np.array([value]), floor))
     points = [grid.ravel() for grid in np.meshgrid(across, up)]
     inputs = dict(zip(prediction.inputs, points, strict=True))
     values = _predicted(judge, prediction, drawn.step, inputs, oracle)
     numbers = np.stack([values[name] for name in prediction.decisive])
     rows, columns = range(drawn.row, drawn.row + POINTS), range(drawn.column, drawn.column + POINTS)
-    found = np.array([_number(cells.get(place)) for place in product(rows, columns)])
+    found = np.array([number_in(cells.get(place)) for place in product(rows, columns)])
     samples = _written(prediction.plan, judge.sheets)
     expected = _answers(prediction, numbers, found, samples).reshape(POINTS, POINTS)
     floor = _floor([*points, *numbers]).reshape(POINTS, POINTS)
@@ -923,7 +933,7 @@ def _answers(
     return np.where(tied, found, numbers.argmax(axis=0) + 1.0)
 
 
-def _judge_errors(judge: _Judge) -> None:
+def judge_errors(judge: Judge) -> None:
     """No cell of any sheet may show an error, but where a number truly overflows."""
     listed = {(difference.sheet, difference.cell) for difference in judge.differences}
     overflowed = any(
@@ -938,17 +948,17 @@ def _judge_errors(judge: _Judge) -> None:
                 judge.differing += 1
 
 
-def _merged(groups: Sequence[Group]) -> list[Group]:
+def merged(groups: Sequence[Group]) -> list[Group]:
     """One group for all learning rates in place of one for each."""
-    merged: dict[tuple[str, str], Group] = {}
+    found: dict[tuple[str, str], Group] = {}
     for group in groups:
         if group.compared == 0:
             continue
         key = (group.sheet, group.name)
-        before = merged.get(key, Group(*key, 0, None))
+        before = found.get(key, Group(*key, 0, None))
         worst = max((g.worst for g in (before, group) if g.worst is not None), key=lambda d: d.relative)
-        merged[key] = Group(*key, before.compared + group.compared, worst)
-    return list(merged.values())
+        found[key] = Group(*key, before.compared + group.compared, worst)
+    return list(found.values())
 
 
 # ---------------------------------------------------------------- reporting
@@ -966,7 +976,8 @@ def _(verdict: Verdict) -> str:
     lines = [f"{verdict.file}: {verdict.network}, {verdict.steps:,} iterations"]
     for run in verdict.runs:
         how = "with every input cell changed" if run.changed else "as it stands"
-        lines += ["", f"{run.engine}, {how} (η = {run.learning_rate:g})"]
+        rate = "" if run.learning_rate is None else f" (η = {run.learning_rate:g})"
+        lines += ["", f"{run.engine}, {how}{rate}"]
         lines.append(f"  {'sheet':<15} {'group':<19} {'cells':>9}  largest relative difference")
         for group in run.groups:
             worst = ""

@@ -94,12 +94,13 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
             write_derivation(Sheet(book, DERIVATION, styles), plan, trace)
             write_read_me(Sheet(book, README, styles), plan)
             _workings(Sheet(book, WORKINGS, styles), plan, trace)
-        write_network(Sheet(book, NETWORK, styles), plan, lesson.blank if lesson else ())
+        facts = {"iterations": plan.steps, "compared learning rates": plan.rates}
+        write_network(Sheet(book, NETWORK, styles), network, facts, lesson.blank if lesson else ())
     finally:
         book.close()
 
 
-def _words(quantity: Quantity, program: Program) -> str:
+def words_over(quantity: Quantity, program: Program) -> str:
     """What stands over a column: its formula in words, or what kind of number it is."""
     network = program.network
     text = SUMMED_TEXT if network.is_large else TEXT
@@ -140,7 +141,7 @@ def _taught(expression: Expression) -> Expression:
     return expression
 
 
-def _write_table(
+def write_table(
     sheet: Sheet,
     plan: Plan,
     table: Table,
@@ -203,9 +204,9 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     for name, setting in network.known_settings.items():
         if name in program.hyperparameters:
             row, column = plan.setting_cell(name)
-            sheet.text(row, 0, _setting_label(name), styles.label)
+            sheet.text(row, 0, setting_label(name), styles.label)
             value = program.hyperparameters[name]
-            title = _setting_label(name)
+            title = setting_label(name)
             sheet.input_between(row, column, value, title, setting.least, setting.most, setting.whole)
             sheet.text(row, column + 1, setting.meaning, styles.hint)
             book.define_name(name, f"={cell(row, column, BACKPROP)}")
@@ -221,7 +222,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     formula, verdict = f'IF({other}<{one},"{falls}","{stays}")', falls if last < first else stays
     if program.can_diverge:
         diverged = "diverged: the learning rate is too large; the weights are held"
-        formula = f'IF({_below_limit(other)},{formula},"{diverged}")'
+        formula = f'IF({below_limit(other)},{formula},"{diverged}")'
         verdict = verdict if last < DIVERGENCE_LIMIT else diverged
     sheet.formula(summary + 2, 1, "=" + formula, verdict, styles(bold=True, font_color="#A8460F"))
     legend = summary + 3
@@ -236,7 +237,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
 
     longest = 0
     for name, column in table.columns.items():
-        words = _words(program[name], program)
+        words = words_over(program[name], program)
         if lesson is not None and name in lesson.blank_names:
             words = FOR_YOU
         longest = max(longest, len(words))
@@ -249,7 +250,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
         else:
             sheet.formula(row, 0, f"=A{row}+1", iteration, styles(align="center"))
     columns = {name: column.tolist() for name, column in trace.table.items()}
-    _write_table(sheet, plan, table, "learning_rate", columns, lesson)
+    write_table(sheet, plan, table, "learning_rate", columns, lesson)
 
     if network.shuffle_seed is not None:
         for quantity in program.of_role("dealt"):
@@ -280,7 +281,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
         )
     names = [*curves, *(["learning rate"] if "rate" in program else [])]
     title = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-    _chart_look(chart, f"{title} over the iterations", program.loss, log=None, steps=plan.steps)
+    chart_look(chart, f"{title} over the iterations", program.loss, log=None, steps=plan.steps)
     chart.set_legend({"none": True})
     if len(names) > 1:
         chart.set_legend({"position": "bottom", "font": {"size": 9}})
@@ -312,7 +313,7 @@ def _blocks(sheet: Sheet, plan: Plan) -> None:
         sheet.text(plan.summary_row, 2, hint, sheet.styles.hint)
 
 
-def _setting_label(name: str) -> str:
+def setting_label(name: str) -> str:
     words = name.replace("_", " ")
     return words if label(name) == name else f"{words} {label(name)}"
 
@@ -348,11 +349,11 @@ def _lesson(sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson) -> None:
         sheet.formula(*place, "=learning_rate", trace.learning_rate, styles(num_format="General"))
 
 
-def _below_limit(address: str) -> str:
+def below_limit(address: str) -> str:
     return f"{address}<{DIVERGENCE_LIMIT:.0E}"
 
 
-def _chart_look(chart: Any, title: str, loss: str, log: tuple[float, float] | None, steps: int) -> None:
+def chart_look(chart: Any, title: str, loss: str, log: tuple[float, float] | None, steps: int) -> None:
     font = {"size": 9, "bold": False}
     chart.set_title({"name": title, "name_font": {"size": 11}, "overlay": False})
     chart.set_x_axis(
@@ -427,7 +428,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         sheet.formula(
             row_of["verdict"],
             column,
-            f'=IF({_below_limit(own)},IF({own}=MIN({finals}),"best",""),"diverged")',
+            f'=IF({below_limit(own)},IF({own}=MIN({finals}),"best",""),"diverged")',
             verdict,
             styles(bold=True, align="right", font_color="#A8460F"),
         )
@@ -449,7 +450,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.formula(
         row_of["best"],
         1,
-        f"=IF({_below_limit(f'MIN({finals})')},INDEX({rates},1,MATCH(MIN({finals}),{finals},0)),"
+        f"=IF({below_limit(f'MIN({finals})')},INDEX({rates},1,MATCH(MIN({finals}),{finals},0)),"
         '"none: all diverge")',
         best,
         styles(bold=True, align="right", num_format="General"),
@@ -471,7 +472,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     left = max(plan.rates + 2, 7)
     _critical_rates(sheet, left, trace, program.network)
     for position, (title, log) in enumerate(
-        ((f"{shown_loss}, linear scale", None), (f"{shown_loss}, logarithmic scale", _decades(losses)))
+        ((f"{shown_loss}, linear scale", None), (f"{shown_loss}, logarithmic scale", decades(losses)))
     ):
         chart = book.add_chart({"type": "scatter", "subtype": "straight"})
         for number in range(plan.rates):
@@ -486,13 +487,13 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
             )
         if log is None and program.can_diverge:
             title += f", cut at {CUT:g} × the first loss"
-        _chart_look(chart, title, shown_loss, log, steps)
+        chart_look(chart, title, shown_loss, log, steps)
         chart.set_legend({"position": "right", "font": {"size": 10}})
         chart.set_size({"width": 640, "height": 340})
         sheet.xlsx.insert_chart(header_row + 1 + 18 * position, left, chart, {"object_position": 3})
 
 
-def _decades(losses: Array) -> tuple[float, float]:
+def decades(losses: Array) -> tuple[float, float]:
     """Bounds of the log axis: whole decades, with one to spare for rates that are typed in later."""
     shown = losses[np.isfinite(losses) & (losses > 1e-300)]
     if shown.size == 0:
@@ -548,7 +549,7 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
         sheet.formula(row, 0, above, step + 1, styles(align="center"))
     for number, table in enumerate(plan.workings):
         columns = {name: values[:, number].tolist() for name, values in trace.comparison.items()}
-        _write_table(sheet, plan, table, plan.rate_cell(number), columns)
+        write_table(sheet, plan, table, plan.rate_cell(number), columns)
         left = min(table.columns.values())
         sheet.text(table.header_row - 1, left, "learning rate η", styles.label)
         sheet.formula(
@@ -560,14 +561,14 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
         )
         if program.can_diverge:
             losses = columns[program.shown_loss]
-            _cut_losses(sheet, plan, table, losses, CUT * float(first_losses[number]))
+            cut_losses(sheet, plan, table, losses, CUT * float(first_losses[number]))
     sheet.xlsx.set_column(0, 0, 12)
     sheet.xlsx.set_column(1, max(plan.workings[-1].columns.values()), 11.5)
     sheet.xlsx.freeze_panes(plan.WORKINGS_HEADER_ROW + 1, 1)
     sheet.print_landscape(plan.WORKINGS_HEADER_ROW - 1, plan.WORKINGS_HEADER_ROW, wide=True)
 
 
-def _cut_losses(sheet: Sheet, plan: Plan, table: Table, losses: Sequence[float], cap: float) -> None:
+def cut_losses(sheet: Sheet, plan: Plan, table: Table, losses: Sequence[float], cap: float) -> None:
     """The column that the linear chart draws, so that a diverging curve does not flatten the rest."""
     column = table.columns[plan.CHART]
     sheet.text(table.header_row, column, plan.CHART, sheet.styles.header("loss"))

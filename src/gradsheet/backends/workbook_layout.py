@@ -378,6 +378,15 @@ class Plan:
         """Row and column of the input cell of a hyper-parameter in the sheet Backprop."""
         return self.RATE_ROW + list(self.program.hyperparameters).index(name), self.RATE_COLUMN
 
+    @property
+    def settings_sheet(self) -> str:
+        """The sheet of these input cells."""
+        return BACKPROP
+
+    def setting_reference(self, name: str) -> str:
+        """How formulas call a hyper-parameter: by the defined name of its cell."""
+        return name
+
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The groups of columns of a large network; none where every weight is written out."""
@@ -598,7 +607,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                 if name == LEARNING_RATE:
                     return learning_rate
                 if name in program.hyperparameters:
-                    return name
+                    return plan.setting_reference(name)
                 if name == "iteration":
                     return f"$A{{{row}}}"
                 if name in table.columns:

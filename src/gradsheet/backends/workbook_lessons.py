@@ -25,7 +25,7 @@ from gradsheet.backends.workbook_layout import (
 from gradsheet.compiler import Chain, Program, Quantity, gradient_name
 from gradsheet.expression import SUMMED_TEXT, TEXT, Array, evaluate, references, render
 from gradsheet.matrices import backward_formulas, forward_formulas, matrix_text
-from gradsheet.network import KINKED, to_toml
+from gradsheet.network import KINKED, Network, to_toml
 
 EPSILON = 1e-5
 """Step of the central differences: about where their two errors, ε² and rounding/ε, are equal."""
@@ -510,7 +510,9 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
     sheet.print_portrait()
 
 
-def write_network(sheet: Sheet, plan: Plan, blank: Sequence[str] = ()) -> None:
+def write_network(
+    sheet: Sheet, network: Network, facts: Mapping[str, int | str], blank: Sequence[str] = ()
+) -> None:
     """The network as TOML, one line a cell: what `gradsheet verify` reads to know the columns."""
     sheet.text(0, 0, "The network of this workbook, as gradsheet reads it", sheet.styles.title)
     sheet.text(
@@ -520,13 +522,15 @@ def write_network(sheet: Sheet, plan: Plan, blank: Sequence[str] = ()) -> None:
         "gradsheet workbook. Edits to the yellow cells are not written back here.",
         sheet.styles.note,
     )
-    facts = (("iterations", plan.steps), ("compared learning rates", plan.rates))
-    for row, (label, count) in enumerate(facts, 3):
+    for row, (label, fact) in enumerate(facts.items(), 3):
         sheet.text(row, 0, label, sheet.styles.label)
-        sheet.number(row, 1, count)
+        if isinstance(fact, int):
+            sheet.number(row, 1, fact)
+        else:
+            sheet.text(row, 1, fact)
     if blank:
         sheet.text(BLANK_ROW, 0, "left blank for the student", sheet.styles.label)
         sheet.text(BLANK_ROW, 1, ", ".join(blank))
     style = sheet.styles(font_name="Consolas", font_size=10)
-    sheet.texts(NETWORK_ROW, 0, to_toml(plan.program.network).splitlines(), style)
+    sheet.texts(NETWORK_ROW, 0, to_toml(network).splitlines(), style)
     sheet.xlsx.set_column(0, 0, 30)
