@@ -96,7 +96,7 @@ def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Compa
         raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
     if network.batch_size is not None or network.standardize:
         raise InputError(
-            "the workbook that compares optimizers: takes the full batch, and samples as they are; leave "
+            "the workbook that compares optimizers takes the full batch, and samples as they are; leave "
             "out --batch-size, and standardise the samples first"
         )
     check_width(least_columns(network))
