@@ -18,10 +18,11 @@ from gradsheet import generate, verify
 from gradsheet.backends import arrays
 from gradsheet.backends.latex import derivation, to_html
 from gradsheet.backends.workbook_layout import Plan
+from gradsheet.check.examine import check
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
-from gradsheet.errors import InputError, NetworkError, WorkbookError
+from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.examples import EXAMPLES
 from gradsheet.network import Network, batches, load, parse, to_toml
 from gradsheet.optimizers import OPTIMIZERS, SCHEDULES
@@ -266,10 +267,17 @@ def test_wrong_batches_are_refused(size, seed, message):
         batched(XOR, size, seed)
 
 
-def test_lessons_are_for_the_full_batch(tmp_path):
-    for write in (generate.write_exercise, lambda n, p: generate.write_mistake(n, p, "wrong-sign")):
-        with pytest.raises(InputError, match=r"of the full batch .* batches of 3; use .*no batch size"):
-            write(batched(XOR, 3), tmp_path / "lesson.xlsx")
+@pytest.mark.parametrize(("size", "seed"), [(1, None), (3, 5)])
+def test_lessons_with_batches_are_graded(tmp_path, size, seed):
+    network, path = batched(XOR, size, seed), tmp_path / "lesson.xlsx"
+    generate.write_workbook(network, path, steps=6, learning_rates=(0.1,))
+    assert check(path).outcome == "correct"
+    generate.write_exercise(network, path, steps=6)
+    assert {finding.cause for finding in check(path).findings} == {"not filled in"}
+    generate.write_mistake(network, path, "other-gradient", steps=6)
+    (finding,) = check(path).findings
+    assert finding.quantity == "update of w3"
+    assert "another weight's gradient" in finding.cause
 
 
 def test_the_command_line_takes_batches_and_epochs(tmp_path):

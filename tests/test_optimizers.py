@@ -22,7 +22,7 @@ from gradsheet.backends.workbook_layout import Plan
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
-from gradsheet.errors import InputError, NetworkError, WorkbookError
+from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import Reference, apply, references
 from gradsheet.network import Network, parse, to_toml
@@ -271,12 +271,6 @@ def test_settings_are_kept_where_the_new_optimizer_knows_them():
     network = SEED.learning("adam", settings={"beta1": 0.8}).learning("adamw", "cosine")
     assert network.settings["beta1"] == 0.8
     assert network.learning("sgd", "constant") == SEED
-
-
-def test_lessons_are_for_plain_gradient_descent(tmp_path):
-    for write in (generate.write_exercise, lambda n, p: generate.write_mistake(n, p, "wrong-sign")):
-        with pytest.raises(InputError, match=r"knows plain gradient descent .*: adam, constant; "):
-            write(SEED.learning("adam"), tmp_path / "lesson.xlsx")
 
 
 def test_the_command_line_chooses_optimizer_schedule_and_hyperparameters(tmp_path):
