@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from gradsheet.backends.arrays import evaluate_all
 from gradsheet.backends.latex import _LargeWriter
 from gradsheet.compiler import compile_network, gradient_name
 from gradsheet.examples import EXAMPLES
-from gradsheet.matrices import backward_formulas, evaluate_matrices, forward_formulas
+from gradsheet.expression import render
+from gradsheet.matrices import backward_formulas, evaluate_matrices, forward_formulas, matrix_text
 from gradsheet.network import (
     Network,
     activation_name,
@@ -138,3 +140,16 @@ def test_the_matrices_of_an_example_are_those_of_autograd(name):
 @given(networks(max_layers=3, max_neurons=4, max_samples=3))
 def test_the_matrices_of_any_network_are_those_of_autograd(network):
     assert_matrices_are_those_of_autograd(network)
+
+
+def test_batches_of_one_sample_have_no_sums():
+    program = compile_network(replace(EXAMPLES["iris"], batch_size=1))
+    text = matrix_text(1)
+    printed = {
+        text.reference(formula.name): render(formula.expression, text)
+        for formula in (*forward_formulas(program), *backward_formulas(program, 1))
+    }
+    assert printed["z⁽²⁾"] == "W⁽²⁾·a⁽¹⁾ + b⁽²⁾"
+    assert printed["δ⁽²⁾"] == "p − t"
+    assert printed["∂E/∂W⁽²⁾"] == "δ⁽²⁾·a⁽¹⁾ᵀ"
+    assert printed["∂E/∂b⁽²⁾"] == "δ⁽²⁾"
