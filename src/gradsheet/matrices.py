@@ -132,7 +132,7 @@ def backward_formulas(program: Program, layer: int) -> Iterator[MatrixFormula]:
     """∂E/∂(outputs), δ and the gradients of a layer; those of the layer behind are known."""
     network, number = program.network, layer + 1
     spec = network.layers[layer]
-    total = net.of_sample(net.sum_name(network, layer, 1), 1, network.samples)
+    total = net.of_sample(net.sum_name(network, layer, 1), 1, network.slots)
     error, *slopes = program[f"delta_{total}"].chains[0]
     if layer == len(network.layers) - 1:
         behind = _of_all(program, layer, error.expression)
@@ -161,7 +161,7 @@ def _of_all(program: Program, layer: int, expression: Expression) -> Expression:
     network, number = program.network, layer + 1
 
     def named(name: str) -> Reference:
-        return Reference(net.of_sample(name, 1, network.samples))
+        return Reference(net.of_sample(name, 1, network.slots))
 
     letters: dict[Expression, Expression] = {
         named(net.activation_name(network, layer, 1)): Reference(f"a{number}"),

@@ -366,8 +366,8 @@ def number_in(value: Value | None) -> float:
 
 def _column(sheets: Sheets, table: Table, column: int) -> Array:
     cells = sheets.get(table.sheet, {})
-    rows = range(table.first_row, table.last_row + 1)
-    return np.array([number_in(cells.get((row, column))) for row in rows])
+    found = (cells.get((row, column)) for row in range(table.first_row, table.last_row + 1))
+    return np.array([value if isinstance(value, float) else math.nan for value in found])
 
 
 # ---------------------------------------------------------------- judging

@@ -218,6 +218,9 @@ LATEX = Notation(
 )
 """Formulas in LaTeX, as in the written derivation."""
 
+_SQUARE_IN_BRACKETS = LATEX._replace(forms={**LATEX.forms, "square": Form("({0})^{{2}}", POWER)})
+"""For names that have a number above them already."""
+
 # Formulas with numbers in place of the names. Quotients stay on the line, because a fraction that
 # holds a long sum could not be broken.
 _NUMBERS = LATEX._replace(
@@ -347,8 +350,7 @@ class _Writer:
         self.last = len(program.network.layers) - 1
         self.named = LATEX
         if self.samples > 1:  # their numbers stand where a square does: brackets tell them apart
-            square = Form("({0})^{{2}}", POWER)
-            self.named = LATEX._replace(forms={**LATEX.forms, "square": square})
+            self.named = _SQUARE_IN_BRACKETS
         self.general = self.named._replace(reference=self.name)
         self.numbers: Mapping[Expression, Expression] = {
             Reference(name): Constant(float(value)) for name, value in self.values.items()
@@ -913,7 +915,9 @@ class _LargeWriter(_Writer):
     def __init__(self, program: Program, values: Mapping[str, float], learning_rate: float) -> None:
         super().__init__(program, values, learning_rate)
         sign = rf"\sum_{{{{k=1}}}}^{{{{{self.samples}}}}} "
-        self.matrices = matrix_notation(self.named, self.samples, _matrix_name, "latex", r"\sum ", sign)
+        self.matrices = matrix_notation(
+            _SQUARE_IN_BRACKETS, self.samples, _matrix_name, "latex", r"\sum ", sign
+        )
 
     def matrix_formula(self, formula: MatrixFormula) -> Equation:
         name = self.matrices.reference(formula.name)

@@ -312,12 +312,12 @@ def write_derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
 def _matrices(sheet: Sheet, program: Program, row: int) -> int:
     """The formulas of all layers in matrices; returns the row after them."""
     network, styles = program.network, sheet.styles
-    notation = matrix_text(network.samples)
+    notation = matrix_text(network.slots)
     notes = (
         "W⁽¹⁾ holds the weights of the first layer, a row for each neuron, b⁽¹⁾ its biases; x are the "
         "inputs, z the sums, a the outputs, t the targets, δ is ∂E/∂z.",
         "⊙, powers and functions work entry by entry; ᵀ turns rows into columns"
-        + ("; [k] is sample k, Σₖ adds up all samples." if network.samples > 1 else "."),
+        + ("; [k] is sample k, Σₖ adds up all samples." if network.slots > 1 else "."),
     )
     row = sheet.texts(row, 0, notes, styles.note)
     layers = range(len(network.layers))

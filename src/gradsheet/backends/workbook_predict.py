@@ -55,7 +55,7 @@ from gradsheet.network import (
 
 REACH = 1.4
 """The maps reach at least so many times as far as the samples; a step is a round number."""
-COLOURS = ("#2E75B6", "#FFFFFF", "#E97132")
+COLOURS = ("#6BAED6", "#FFFFFF", "#FD8D3C")
 """Of an output that is low, in the middle, high."""
 CLASS_COLOURS = ("#9DC3E6", "#A9D18E", "#F8CBAD")
 """Of the first class, the one in the middle, the last."""
