@@ -208,7 +208,11 @@ def network_from(
         of_classes = "binary_cross_entropy" if len(target.names) == 1 else "softmax_cross_entropy"
         own_loss = of_classes if target.are_classes else "mean_squared_error"
     numbers = not target.are_classes and not own_loss.endswith("cross_entropy")
-    input_names, output_names = _names([column.name for column in chosen], target.names, targets[0])
+    input_names, output_names = (
+        _column_names(names) for names in ([column.name for column in chosen], target.names)
+    )
+    if target.are_classes:
+        output_names = _class_names(target.names, targets[0], input_names)
     return net.from_table(
         {
             "name": path.stem,
@@ -275,12 +279,15 @@ def _targets(columns: Sequence[Column], classes: bool, two: bool) -> _Target:
     return _Target(tuple(names if two or len(names) > 2 else names[1:]), labels, True)
 
 
-def _names(inputs: Sequence[str], outputs: Sequence[str], target: str) -> tuple[list[str], list[str]]:
-    """Names that clash neither with each other nor with the quantities of a network."""
-    inputs = [f"column {name}" if RESERVED_NAMES.fullmatch(name) else name for name in inputs]
-    if any(RESERVED_NAMES.fullmatch(name) or name in inputs for name in outputs):
-        outputs = [f"{target}: {name}" for name in outputs]
-    return list(inputs), list(outputs)
+def _column_names(names: Sequence[str]) -> list[str]:
+    """The names of columns, told apart from the quantities of a network."""
+    return [f"column {name}" if RESERVED_NAMES.fullmatch(name) else name for name in names]
+
+
+def _class_names(names: Sequence[str], target: str, inputs: Sequence[str]) -> list[str]:
+    """The names of classes, told apart from the inputs and from the quantities of a network."""
+    clash = any(RESERVED_NAMES.fullmatch(name) or name in inputs for name in names)
+    return [f"{target}: {name}" for name in names] if clash else list(names)
 
 
 def _outputs(table: Mapping[str, Any] | None) -> int | None:
