@@ -18,6 +18,7 @@ from gradsheet import generate, verify
 from gradsheet.backends import arrays
 from gradsheet.backends.latex import derivation, to_html
 from gradsheet.backends.workbook_layout import Plan
+from gradsheet.check.examine import check
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
@@ -268,8 +269,13 @@ def test_wrong_batches_are_refused(size, seed, message):
 
 def test_lessons_are_for_the_full_batch(tmp_path):
     for write in (generate.write_exercise, lambda n, p: generate.write_mistake(n, p, "wrong-sign")):
-        with pytest.raises(InputError, match=r"of the full batch .* batches of 3; use .*no batch size"):
+        with pytest.raises(InputError, match=r"reads no mini-batches, and xor has batches of 3; leave"):
             write(batched(XOR, 3), tmp_path / "lesson.xlsx")
+
+
+def test_check_calls_no_batch_wrong(tmp_path):
+    generate.write_workbook(batched(XOR, 3), tmp_path / "xor.xlsx", steps=20)
+    assert check(tmp_path / "xor.xlsx").outcome == "not understood"
 
 
 def test_the_command_line_takes_batches_and_epochs(tmp_path):
