@@ -165,6 +165,12 @@ def test_samples_are_proved_with_their_standardisation(tmp_path, case):
                 assert found == pytest.approx(wanted, rel=1e-12, abs=1e-14)
 
 
+def test_the_houses_in_examples_are_proved(tmp_path):
+    path = Path(__file__).parent.parent / "examples" / "houses.csv"
+    verdict = verify.verify(workbook(tmp_path, network_from(path, ["price"])))
+    assert verdict.proved, verify.to_text(verdict)
+
+
 @needs_libreoffice
 @pytest.mark.libreoffice
 def test_libreoffice_standardises_as_well(tmp_path):

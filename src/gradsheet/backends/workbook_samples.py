@@ -22,9 +22,10 @@ def write_samples(sheet: Sheet, plan: Plan, table: SampleTable) -> None:
         sheet.text(table.HEADER_ROW, column, header, styles.header("data"))
     names = [*network.input_names] or [""] * network.sizes[0]
     names += [*network.output_names] or [""] * network.sizes[-1]
-    for name, words in zip(table.written, names, strict=True):
-        for column in {table.written[name], table.seen[name]}:
-            sheet.text(table.HEADER_ROW - 1, column, words, styles.words("data"))
+    named = dict(zip(table.written, names, strict=True))
+    for columns in (table.written, table.centred, table.standardized):
+        for name, column in columns.items():
+            sheet.text(table.HEADER_ROW - 1, column, named[name], styles.words("data"))
     for row in range(table.first_row, table.last_row + 1):
         sheet.number(row, 0, row - table.HEADER_ROW, styles(align="center"))
     numbers = (*zip(*network.inputs, strict=True), *zip(*network.targets, strict=True))
@@ -35,9 +36,10 @@ def write_samples(sheet: Sheet, plan: Plan, table: SampleTable) -> None:
         if name in table.centred:
             _standardize(sheet, table, name, values)
     last = max(table.headers)
-    sheet.scientific_where_needed((table.first_row, table.last_row), (len(table.written) + 1, last + 1))
+    if table.centred:
+        sheet.scientific_where_needed((table.first_row, table.last_row), (len(table.written) + 1, last))
     sheet.xlsx.set_column(0, 0, 18 if table.centred else 12)
-    sheet.xlsx.set_column(1, last, 12.5)
+    sheet.xlsx.set_column(1, last, 14)
     sheet.xlsx.set_row(table.HEADER_ROW - 1, 24)
     sheet.xlsx.freeze_panes(table.first_row, 1)
     sheet.print_landscape(table.HEADER_ROW - 1, table.HEADER_ROW)
