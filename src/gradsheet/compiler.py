@@ -51,7 +51,7 @@ from gradsheet.optimizers import (
 Role = Literal[
     "rate", "dealt", "data", "parameter", "forward", "loss", "smoothed", "delta", "gradient", "state"
 ]  # fmt: skip
-OPTIMIZER_ROLES: tuple[Role, ...] = ("rate", "smoothed", "state")
+TRAINING_ROLES: tuple[Role, ...] = ("rate", "smoothed", "state")
 """What belongs to the learning, not to the network: it may read the iteration and the one before."""
 
 
@@ -222,7 +222,7 @@ def with_learning(
 
     ``optimizer`` stands in for the network's, where it has no entry in the table.
     """
-    quantities = [q for q in program.quantities if q.role not in OPTIMIZER_ROLES]
+    quantities = [q for q in program.quantities if q.role not in TRAINING_ROLES]
     settings = network.settings_in_use
     left_out: dict[Expression, Expression] = {
         Reference(name): ZERO for name in network.settings if name not in settings

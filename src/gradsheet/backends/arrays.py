@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsheet.compiler import OPTIMIZER_ROLES, Program, gradient_name
+from gradsheet.compiler import TRAINING_ROLES, Program, gradient_name
 from gradsheet.expression import Array, Previous, evaluate
 from gradsheet.optimizers import LEARNING_RATE
 
@@ -26,7 +26,7 @@ def evaluate_all(program: Program, inputs: Values) -> dict[str, Any]:
     values = dict(inputs)
     with np.errstate(over="ignore", invalid="ignore"):
         for quantity in program.quantities:
-            if quantity.expression is not None and quantity.role not in OPTIMIZER_ROLES:
+            if quantity.expression is not None and quantity.role not in TRAINING_ROLES:
                 values[quantity.name] = evaluate(quantity.expression, values)
     return values
 
@@ -58,7 +58,7 @@ def iterations(
     settings = {**program.hyperparameters, LEARNING_RATE: rate}
     initial = {**program.initial, **(inputs or {})}
     current: dict[str, Any] = {n: np.asarray(v, dtype=np.float64) for n, v in initial.items()}
-    remembered = program.of_role(*OPTIMIZER_ROLES)
+    remembered = program.of_role(*TRAINING_ROLES)
     previous: dict[str, Any] = {}
     for iteration, dealt in zip(range(1, steps + 1), program.batches(), strict=False):
         current |= dealt
