@@ -238,6 +238,9 @@ def test_a_pasted_number_is_named_and_a_constant_column_refused(tmp_path):
         ("x,y\n1,2\nNA,4\n", "y", "row 3 has no value but 'NA' in column 'x'"),
         ("x,y\n1,2\n3,?\n", "y", r"row 3 has no value but '\?' in column 'y'"),
         ("x,y\n1,2\n3,nan\n", "y", "row 3 has no value but 'nan' in column 'y'"),
+        (f"x,y\n1,2\n{'1' * 400},3\n", "y", "row 3 has '1{40}' in column 'x', which no sheet can"),
+        (f"{','.join(f'c{k}' for k in range(40_000))},y\n1,2\n", "y", "has 40,001 columns, more than"),
+        ("x,y\na,2\nb,3\n", "y", "column 'x' holds text, 'a' in row 2; .*: write it as numbers"),
         ("x,y\n1,2\n-inf,3\n", "y", "row 3 has '-inf' in column 'x', which no sheet can compute with"),
         ("x,z,y\n1,a,2\n2,b,3\n", "y", "column 'z' holds text, 'a' in row 2; .* --inputs, such as x"),
         ("x;y\n1;2\n1.234,5;3\n", "y", r"column 'x' holds text, '1\.234,5' in row 3"),
@@ -294,7 +297,9 @@ def test_files_that_make_too_large_a_workbook_are_refused_before_anything_is_wri
     with pytest.raises(TooLargeError, match=r"use --steps \d+ or less, mini-batches \(--batch-size\)"):
         generate.write_workbook(network, out, steps=1000)
     many = written(tmp_path, "a,b,y\n" + rows * 66, "many.csv")
-    with pytest.raises(TooLargeError, match=r"the limit is 16,384; use mini-batches \(--batch-size\)"):
+    with pytest.raises(
+        TooLargeError, match=r"the limit is 16,384; use fewer .* mini-batches \(--batch-size\)"
+    ):
         generate.write_workbook(network_from(many, ["y"]), out)
     with pytest.raises(TooLargeError, match=r"no more than 50,000 are compiled; use mini-batches"):
         generate.write_derivation(network_from(many, ["y"]), tmp_path / "own.md")
@@ -305,6 +310,10 @@ def test_files_that_make_too_large_a_workbook_are_refused_before_anything_is_wri
     ("options", "message"),
     [
         (["--data", "own.csv"], "--target: is missing; name the column of --data"),
+        (
+            ["--data", "own.csv", "--target", ""],
+            "no target is named; name the column to predict, of len",
+        ),
         (["--target", "kind"], "--target: is about --data FILE.csv; give that as well"),
         (["--hidden", "3"], "--hidden: is about --data FILE.csv"),
         (["--classes"], "--classes: is about --data FILE.csv"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _LAST_ACTIVATIONS = {"binary_cross_entropy": "sigmoid", "categorical_cross_entro
 
 MOST_BYTES = 10_000_000
 MOST_ROWS = 10_000
+MOST_COLUMNS = 1_000
 MOST_CLASSES = 20
 SEPARATORS = (",", ";", "\t")
 MISSING = ("", "na", "n/a", "nan", "null", "?")
@@ -92,7 +94,7 @@ def read_columns(path: Path) -> tuple[Column, ...]:
 
 def _columns(text: str) -> tuple[Column, ...]:
     first = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=lambda each: len(next(csv.reader([first], delimiter=each), [])))
+    separator = max(SEPARATORS, key=re.sub(r'"[^"]*"', "", first).count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, lines, before = [], [], 0
     for row in reader:
@@ -120,6 +122,10 @@ def _columns(text: str) -> tuple[Column, ...]:
 
 
 def _check_header(names: Sequence[str]) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise InputError(
+            f"has {len(names):,} columns, more than the {MOST_COLUMNS:,} that are read; keep some of them"
+        )
     for number, name in enumerate(names, 1):
         if not name:
             raise InputError(f"column {number} has no name in the first line; name it, or remove it")
@@ -145,16 +151,16 @@ def _check_numbers(column: Column, mend: str) -> None:
 
 
 def _check_values(column: Column) -> None:
-    for value, line in zip(column.values, column.lines, strict=True):
+    for value, line, number in zip(column.values, column.lines, column.parsed, strict=True):
         if value.lower() in MISSING:
             shown = f" but {value!r}" if value else ""
             raise InputError(
                 f"row {line} has no value{shown} in column {column.name!r}; fill it in or remove the row"
             )
-        if re.fullmatch(r"[+-]?inf(inity)?", value.lower()):
+        if re.fullmatch(r"[+-]?inf(inity)?", value.lower()) or number in (math.inf, -math.inf):
             raise InputError(
-                f"row {line} has {value!r} in column {column.name!r}, which no sheet can compute with; "
-                "remove the row"
+                f"row {line} has {value[:40]!r} in column {column.name!r}, which no sheet can compute "
+                "with; remove the row"
             )
 
 
@@ -231,6 +237,10 @@ def network_from(
 def _inputs(
     columns: Mapping[str, Column], targets: Sequence[str], inputs: Sequence[str]
 ) -> list[Column]:
+    if not targets:
+        raise InputError(
+            f"no target is named; name the column to predict, of {', '.join(columns)[:500]}"
+        )
     for name in (*targets, *inputs):
         if name not in columns:
             raise InputError(f"there is no column {name!r}; known are {', '.join(columns)[:500]}")
@@ -242,8 +252,9 @@ def _inputs(
     for column in chosen:
         _check_values(column)
     usable = ",".join(column.name for column in chosen if None not in column.parsed)
+    mend = f"choose others with --inputs, such as {usable[:200]}" if usable else "write it as numbers"
     for column in chosen:
-        _check_numbers(column, f"inputs are numbers: choose some with --inputs, such as {usable[:200]}")
+        _check_numbers(column, f"inputs are numbers: {mend}")
     return chosen
 
 

@@ -42,6 +42,9 @@ LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 
 DEMO_WORKBOOK = "backprop.xlsx"
 
+LARGE = 5_000
+"""Quantities of an iteration that take a second to compile."""
+
 BLANKS: Mapping[str, str] = {
     "forward": "the forward pass with its loss",
     "gradients": "every ∂E/∂w (by way of δ or without it)",
@@ -221,7 +224,7 @@ def _prepared(
         raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
     least = least_quantities(network)
     check_width(least)
-    if not force:  # before the work of compiling a large network
+    if least > LARGE and not force:  # what takes long to compile is refused without the work
         check_size(steps * least, steps)
     program = compile_network(network)
     plan = Plan(program, steps, len(rates))

@@ -567,7 +567,7 @@ def check_width(columns: int) -> None:
     if columns > MOST_COLUMNS:
         raise TooLargeError(
             f"a sheet of the workbook would be {columns:,} columns wide, but the limit is "
-            f"{MOST_COLUMNS:,}; use mini-batches (--batch-size), fewer samples, neurons or rates"
+            f"{MOST_COLUMNS:,}; use fewer neurons, samples or rates, or mini-batches (--batch-size)"
         )
 
 
