@@ -22,7 +22,7 @@ from gradsheet.check.examine import check
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
-from gradsheet.errors import InputError, NetworkError, WorkbookError
+from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.examples import EXAMPLES
 from gradsheet.network import Network, batches, load, parse, to_toml
 from gradsheet.optimizers import OPTIMIZERS, SCHEDULES
@@ -267,15 +267,15 @@ def test_wrong_batches_are_refused(size, seed, message):
         batched(XOR, size, seed)
 
 
-def test_lessons_are_for_the_full_batch(tmp_path):
-    for write in (generate.write_exercise, lambda n, p: generate.write_mistake(n, p, "wrong-sign")):
-        with pytest.raises(InputError, match=r"reads no mini-batches, and xor has batches of 3; leave"):
-            write(batched(XOR, 3), tmp_path / "lesson.xlsx")
-
-
-def test_check_calls_no_batch_wrong(tmp_path):
-    generate.write_workbook(batched(XOR, 3), tmp_path / "xor.xlsx", steps=20)
-    assert check(tmp_path / "xor.xlsx").outcome == "not understood"
+@pytest.mark.parametrize("seed", [None, 5])
+def test_lessons_with_batches_are_graded(tmp_path, seed):
+    network, path = batched(XOR, 3, seed), tmp_path / "lesson.xlsx"
+    generate.write_workbook(network, path, steps=20)
+    assert check(path).outcome == "correct"
+    generate.write_exercise(network, path, steps=20)
+    assert {finding.cause for finding in check(path).findings} == {"not filled in"}
+    generate.write_mistake(network, path, "wrong-sign", steps=20)
+    assert len(check(path).findings) == len(compile_network(network).trained)
 
 
 def test_the_command_line_takes_batches_and_epochs(tmp_path):

@@ -124,7 +124,7 @@ def _columns(text: str) -> tuple[Column, ...]:
 def _check_header(names: Sequence[str]) -> None:
     if len(names) > MOST_COLUMNS:
         raise InputError(
-            f"has {len(names):,} columns, more than the {MOST_COLUMNS:,} that are read; keep some of them"
+            f"has {len(names):,} columns, more than the {MOST_COLUMNS:,} that are read; keep fewer"
         )
     for number, name in enumerate(names, 1):
         if not name:

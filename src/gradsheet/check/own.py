@@ -33,8 +33,6 @@ def own_reading(book: Book) -> Reading | None:
         plan = read_plan(book.path, sheets)
     except WorkbookError:
         return None
-    if plan.program.network.batch_size is not None:  # its data change from row to row
-        return None
     columns, header = plan.backprop.columns, plan.backprop.header_row
     if any(sheets[BACKPROP].get((header, column)) != label(name) for name, column in columns.items()):
         return None
