@@ -16,6 +16,7 @@ from PIL import Image, ImageChops
 
 from gradsheet import generate
 from gradsheet.cli import main as command
+from gradsheet.data import network_from
 from gradsheet.engines import libreoffice
 from gradsheet.examples import EXAMPLES
 from gradsheet.mnist.export import load_weights, shipped_weights
@@ -85,6 +86,17 @@ def optimizers_sheet(path: Path) -> None:
         _save(_page(pdf, 1, resolution=90).crop((30, 30, 1390, 788)), path)
 
 
+def samples_picture(path: Path) -> None:
+    """The sheet Samples of the houses in examples/, whose numbers are made up."""
+    network = network_from(EXAMPLE.parent / "houses.csv", ["price"])
+    with tempfile.TemporaryDirectory() as temporary:
+        workbook = Path(temporary) / "houses.xlsx"
+        generate.write_workbook(network, workbook, steps=5)
+        pdf = libreoffice.convert(workbook, "pdf", Path(temporary))
+        page = _page(pdf, _number(pdf, "Samples: "), 80)
+        _save(_inked(page.crop((0, 0, page.width, page.height // 2))), path)  # without its foot
+
+
 def misread_digits(path: Path) -> None:
     """The test digits that the network with the weights of the package misreads."""
     mnist, model = prepare_mnist(), load_weights(shipped_weights())
@@ -140,5 +152,6 @@ if __name__ == "__main__":
     pictures(DOCS / "images")
     predict_picture(DOCS / "images" / "predict_sheet.png")
     optimizers_sheet(DOCS / "images" / "optimizers_sheet.png")
+    samples_picture(DOCS / "images" / "samples_sheet.png")
     misread_digits(DOCS / "images" / "mnist_errors.png")
     digit_pictures(DOCS / "images")

@@ -14,8 +14,8 @@ from xlsxwriter.utility import xl_cell_to_rowcol
 
 import packages
 from gradsheet import generate
-from gradsheet.backends.workbook_layout import Plan, least_columns
-from gradsheet.compiler import compile_network
+from gradsheet.backends.workbook_layout import Plan
+from gradsheet.compiler import compile_network, least_quantities
 from gradsheet.engines import CellError, ironcalc
 from gradsheet.errors import InputError, TooLargeError
 from gradsheet.examples import EXAMPLES
@@ -34,6 +34,9 @@ NETWORKS = {
     **EXAMPLES,
     "linear": DIVERGING,
     "adam": EXAMPLES["seed"].learning("adam", "cosine"),
+    "batches": replace(EXAMPLES["iris"], batch_size=4, shuffle_seed=2, standardize=("inputs",)).learning(
+        "rmsprop"
+    ),
     "momentum": DIVERGING.learning("momentum", "step", {"dampening": 0.1, "weight_decay": 0.01}),
 }
 SEED_HEADERS = (
@@ -376,7 +379,7 @@ def test_a_workbook_too_large_is_refused_with_its_count_and_the_way_to_shrink_it
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_least_width_is_never_more_than_the_width(name):
     network = NETWORKS[name]
-    assert least_columns(network) <= len(Plan(compile_network(network), 2, 1).names)
+    assert least_quantities(network) <= len(Plan(compile_network(network), 2, 1).names)
 
 
 def test_a_failed_write_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from itertools import repeat
 from typing import Literal
 
 from gradsheet import network as net
+from gradsheet.errors import TooLargeError
 from gradsheet.expression import (
     ONE,
     ZERO,
@@ -51,7 +52,11 @@ Role = Literal[
     "rate", "dealt", "data", "parameter", "forward", "loss", "smoothed", "delta", "gradient", "state"
 ]  # fmt: skip
 TRAINING_ROLES: tuple[Role, ...] = ("rate", "smoothed", "state")
-"""What belongs to the training, not to the network: it may read the iteration and the one before."""
+"""What belongs to the learning, not to the network: it may read the iteration and the one before."""
+
+
+MOST_QUANTITIES = 50_000
+"""Of one iteration: more take long to compile, and nobody reads them."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +186,25 @@ def gradient_name(parameter: str) -> str:
     return f"dE_d{parameter}"
 
 
+def least_quantities(network: Network) -> int:
+    """How many quantities its program has at least: known before the work of compiling."""
+    neurons = sum(layer.neurons for layer in network.layers)
+    parameters = sum(layer.neurons * layer.fan_in for layer in network.layers)
+    per_sample = network.sizes[0] + network.sizes[-1] + 2 * neurons  # data, sums and their δ
+    return 2 * parameters + network.slots * per_sample
+
+
 def compile_network(network: Network) -> Program:
-    """Compile a checked network. Deterministic; the result is frozen."""
+    """Compile a checked network. Deterministic; the result is frozen.
+
+    Raises `TooLargeError` for a network that would take long to compile.
+    """
+    count = least_quantities(network)
+    if count > MOST_QUANTITIES:
+        raise TooLargeError(
+            f"an update would be about {count:,} formulas, but no more than {MOST_QUANTITIES:,} are "
+            "compiled; use mini-batches (--batch-size), fewer samples or neurons"
+        )
     forward = _Builder(network)
     forward.add_data()
     for layer in range(len(network.layers)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _LAST_ACTIVATIONS = {"binary_cross_entropy": "sigmoid", "categorical_cross_entro
 
 MOST_BYTES = 10_000_000
 MOST_ROWS = 10_000
+MOST_COLUMNS = 1_000
 MOST_CLASSES = 20
 SEPARATORS = (",", ";", "\t")
 MISSING = ("", "na", "n/a", "nan", "null", "?")
@@ -92,7 +94,7 @@ def read_columns(path: Path) -> tuple[Column, ...]:
 
 def _columns(text: str) -> tuple[Column, ...]:
     first = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=lambda each: len(next(csv.reader([first], delimiter=each), [])))
+    separator = max(SEPARATORS, key=re.sub(r'"[^"]*"', "", first).count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, lines, before = [], [], 0
     for row in reader:
@@ -120,6 +122,10 @@ def _columns(text: str) -> tuple[Column, ...]:
 
 
 def _check_header(names: Sequence[str]) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise InputError(
+            f"has {len(names):,} columns, more than the {MOST_COLUMNS:,} that are read; keep fewer"
+        )
     for number, name in enumerate(names, 1):
         if not name:
             raise InputError(f"column {number} has no name in the first line; name it, or remove it")
@@ -145,16 +151,16 @@ def _check_numbers(column: Column, mend: str) -> None:
 
 
 def _check_values(column: Column) -> None:
-    for value, line in zip(column.values, column.lines, strict=True):
+    for value, line, number in zip(column.values, column.lines, column.parsed, strict=True):
         if value.lower() in MISSING:
             shown = f" but {value!r}" if value else ""
             raise InputError(
                 f"row {line} has no value{shown} in column {column.name!r}; fill it in or remove the row"
             )
-        if re.fullmatch(r"[+-]?inf(inity)?", value.lower()):
+        if re.fullmatch(r"[+-]?inf(inity)?", value.lower()) or number in (math.inf, -math.inf):
             raise InputError(
-                f"row {line} has {value!r} in column {column.name!r}, which no sheet can compute with; "
-                "remove the row"
+                f"row {line} has {value[:40]!r} in column {column.name!r}, which no sheet can compute "
+                "with; remove the row"
             )
 
 
@@ -208,7 +214,11 @@ def network_from(
         of_classes = "binary_cross_entropy" if len(target.names) == 1 else "softmax_cross_entropy"
         own_loss = of_classes if target.are_classes else "mean_squared_error"
     numbers = not target.are_classes and not own_loss.endswith("cross_entropy")
-    input_names, output_names = _names([column.name for column in chosen], target.names, targets[0])
+    input_names, output_names = (
+        _column_names(names) for names in ([column.name for column in chosen], target.names)
+    )
+    if target.are_classes:
+        output_names = _class_names(target.names, targets[0], input_names)
     return net.from_table(
         {
             "name": path.stem,
@@ -227,6 +237,10 @@ def network_from(
 def _inputs(
     columns: Mapping[str, Column], targets: Sequence[str], inputs: Sequence[str]
 ) -> list[Column]:
+    if not targets:
+        raise InputError(
+            f"no target is named; name the column to predict, of {', '.join(columns)[:500]}"
+        )
     for name in (*targets, *inputs):
         if name not in columns:
             raise InputError(f"there is no column {name!r}; known are {', '.join(columns)[:500]}")
@@ -238,8 +252,9 @@ def _inputs(
     for column in chosen:
         _check_values(column)
     usable = ",".join(column.name for column in chosen if None not in column.parsed)
+    mend = f"choose others with --inputs, such as {usable[:200]}" if usable else "write it as numbers"
     for column in chosen:
-        _check_numbers(column, f"inputs are numbers: choose some with --inputs, such as {usable[:200]}")
+        _check_numbers(column, f"inputs are numbers: {mend}")
     return chosen
 
 
@@ -275,12 +290,15 @@ def _targets(columns: Sequence[Column], classes: bool, two: bool) -> _Target:
     return _Target(tuple(names if two or len(names) > 2 else names[1:]), labels, True)
 
 
-def _names(inputs: Sequence[str], outputs: Sequence[str], target: str) -> tuple[list[str], list[str]]:
-    """Names that clash neither with each other nor with the quantities of a network."""
-    inputs = [f"column {name}" if RESERVED_NAMES.fullmatch(name) else name for name in inputs]
-    if any(RESERVED_NAMES.fullmatch(name) or name in inputs for name in outputs):
-        outputs = [f"{target}: {name}" for name in outputs]
-    return list(inputs), list(outputs)
+def _column_names(names: Sequence[str]) -> list[str]:
+    """The names of columns, told apart from the quantities of a network."""
+    return [f"column {name}" if RESERVED_NAMES.fullmatch(name) else name for name in names]
+
+
+def _class_names(names: Sequence[str], target: str, inputs: Sequence[str]) -> list[str]:
+    """The names of classes, told apart from the inputs and from the quantities of a network."""
+    clash = any(RESERVED_NAMES.fullmatch(name) or name in inputs for name in names)
+    return [f"{target}: {name}" for name in names] if clash else list(names)
 
 
 def _outputs(table: Mapping[str, Any] | None) -> int | None:

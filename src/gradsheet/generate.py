@@ -24,12 +24,11 @@ from gradsheet.backends.workbook_layout import (
     Trace,
     check_size,
     check_width,
-    least_columns,
 )
 from gradsheet.backends.workbook_lessons import EPSILON
 from gradsheet.backends.workbook_optimizers import Comparison
 from gradsheet.backends.workbook_predict import Prediction
-from gradsheet.compiler import Program, Role, compile_network
+from gradsheet.compiler import Program, Role, compile_network, least_quantities
 from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError
 from gradsheet.examples import EXAMPLES
@@ -42,6 +41,9 @@ LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
 
 DEMO_WORKBOOK = "backprop.xlsx"
+
+LARGE = 5_000
+"""Quantities of an iteration that take a second to compile."""
 
 BLANKS: Mapping[str, str] = {
     "forward": "the forward pass with its loss",
@@ -99,7 +101,7 @@ def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Compa
             "the workbook that compares optimizers takes the full batch, and samples as they are; leave "
             "out --batch-size, and standardise the samples first"
         )
-    check_width(least_columns(network))
+    check_width(least_quantities(network))
     networks = [network.learning(name) for name in dict.fromkeys(optimizers)]
     return Comparison(tuple(map(compile_network, networks)), steps)
 
@@ -220,11 +222,14 @@ def _prepared(
     checked_learning_rates([rate])
     if steps < 2:
         raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
-    check_width(least_columns(network))
+    least = least_quantities(network)
+    check_width(least)
+    if least > LARGE and not force:  # what takes long to compile is refused without the work
+        check_size(steps * least, steps)
     program = compile_network(network)
     plan = Plan(program, steps, len(rates))
     if not force:
-        check_size(plan)
+        check_size(plan.formulas, steps)
     return plan, _trace(program, plan, rate, rates)
 
 

@@ -478,8 +478,8 @@ def _check_standardize(network: Network) -> None:
             if mean_and_deviation(column)[1] * SPREAD_LIMIT <= max(map(abs, column)):
                 name = repr(names[number - 1]) if names else f"column {number}"
                 raise NetworkError(
-                    f"{key}: {name} is the same in every sample, {column[0]!r}, and to standardise it "
-                    "is to divide by 0; leave it out"
+                    f"{key}: {name} is the same in every sample, {column[0]!r}, but for rounding at "
+                    "most, and to standardise it is to divide by 0; leave it out"
                 )
 
 

@@ -393,6 +393,11 @@ class _Writer:
                 pairs = ((Math(latex_name(letter(k))), word) for k, word in enumerate(words, 1))
                 template = ", ".join(["{} is for “{}”"] * len(words))
                 yield _say(f"{template}.", *(piece for pair in pairs for piece in pair))
+        if network.standardize:
+            yield _say(
+                f"{' and '.join(network.standardize).capitalize()} are standardised: each is shown "
+                "less the mean of its column and divided by the standard deviation of that."
+            )
         if network.batch_size is not None:
             yield _say(
                 f"Each update sees a batch of {_plural(self.samples, 'sample')}, dealt one after the "

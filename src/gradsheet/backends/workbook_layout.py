@@ -567,26 +567,18 @@ def check_width(columns: int) -> None:
     if columns > MOST_COLUMNS:
         raise TooLargeError(
             f"a sheet of the workbook would be {columns:,} columns wide, but the limit is "
-            f"{MOST_COLUMNS:,}; use fewer neurons, samples or learning rates"
+            f"{MOST_COLUMNS:,}; use fewer neurons, samples or rates, or mini-batches (--batch-size)"
         )
 
 
-def least_columns(network: Network) -> int:
-    """How wide the table is at least: known before the work of compiling a large network."""
-    neurons = sum(layer.neurons for layer in network.layers)
-    parameters = sum(layer.neurons * layer.fan_in for layer in network.layers)
-    per_sample = network.sizes[0] + network.sizes[-1] + 2 * neurons  # data, sums and their δ
-    return 2 * parameters + network.slots * per_sample
-
-
-def check_size(plan: Plan) -> None:
+def check_size(formulas: int, steps: int) -> None:
     """Raise `TooLargeError` when a workbook would have more formulas than open comfortably."""
-    if plan.formulas > FORMULAS_REFUSE:
-        fitting = max(1, int(plan.steps * FORMULAS_REFUSE / plan.formulas))
+    if formulas > FORMULAS_REFUSE:
+        fitting = max(1, int(steps * FORMULAS_REFUSE / formulas))
         raise TooLargeError(
-            f"the workbook would have about {plan.formulas:,} formulas, more than the "
-            f"{FORMULAS_REFUSE:,} that open comfortably; use --steps {fitting} or less, fewer samples "
-            "or neurons, or --force to write it all the same"
+            f"the workbook would have about {formulas:,} formulas, more than the "
+            f"{FORMULAS_REFUSE:,} that open comfortably; use --steps {fitting} or less, mini-batches "
+            "(--batch-size), fewer samples or neurons, or --force to write it all the same"
         )
 
 

@@ -420,7 +420,9 @@ _OPTIMIZER = (
 )
 
 
-_SAMPLES = "Samples: all samples, from which Backprop takes those of every batch."
+_SAMPLES = (
+    "Samples: all samples, standardised where the network sees them so; Backprop takes its data there."
+)
 _BATCHES = (
     "Each update sees one batch; n is the number of a sample dealt, and all that its row shows is of "
     "this batch. Every batch has another loss: E_smooth, an average with memory, shows whether it falls."

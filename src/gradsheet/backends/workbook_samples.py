@@ -22,22 +22,24 @@ def write_samples(sheet: Sheet, plan: Plan, table: SampleTable) -> None:
         sheet.text(table.HEADER_ROW, column, header, styles.header("data"))
     names = [*network.input_names] or [""] * network.sizes[0]
     names += [*network.output_names] or [""] * network.sizes[-1]
-    for name, words in zip(table.written, names, strict=True):
-        for column in {table.written[name], table.seen[name]}:
-            sheet.text(table.HEADER_ROW - 1, column, words, styles.words("data"))
+    named = dict(zip(table.written, names, strict=True))
+    for columns in (table.written, table.centred, table.standardized):
+        for name, column in columns.items():
+            sheet.text(table.HEADER_ROW - 1, column, named[name], styles.words("data"))
     for row in range(table.first_row, table.last_row + 1):
         sheet.number(row, 0, row - table.HEADER_ROW, styles(align="center"))
     numbers = (*zip(*network.inputs, strict=True), *zip(*network.targets, strict=True))
-    look = {**INPUT, "num_format": "General"} if table.centred else INPUT
+    typed = styles(num_format="General", **INPUT)
     for (name, column), values in zip(table.written.items(), numbers, strict=True):
         for row, value in enumerate(values, table.first_row):
-            sheet.number(row, column, value, styles(**{"num_format": "0.000000", **look}))
+            sheet.number(row, column, value, typed)
         if name in table.centred:
             _standardize(sheet, table, name, values)
     last = max(table.headers)
-    sheet.scientific_where_needed((table.first_row, table.last_row), (1, last))
+    if table.centred:
+        sheet.scientific_where_needed((table.first_row, table.last_row), (len(table.written) + 1, last))
     sheet.xlsx.set_column(0, 0, 18 if table.centred else 12)
-    sheet.xlsx.set_column(1, last, 12.5)
+    sheet.xlsx.set_column(1, last, 14)
     sheet.xlsx.set_row(table.HEADER_ROW - 1, 24)
     sheet.xlsx.freeze_panes(table.first_row, 1)
     sheet.print_landscape(table.HEADER_ROW - 1, table.HEADER_ROW)
@@ -48,7 +50,7 @@ def _standardize(sheet: Sheet, table: SampleTable, name: str, values: tuple[floa
     styles = sheet.styles
     written, centred, quotient = table.written[name], table.centred[name], table.standardized[name]
     mean, deviation = mean_and_deviation(values)
-    bold = styles(num_format="0.000000", bold=True)
+    bold = styles(num_format="General", bold=True)
     for row, words in ((table.MEAN_ROW, "mean"), (table.DEVIATION_ROW, "standard deviation")):
         sheet.text(row, 0, words, styles.label)
     sheet.formula(table.MEAN_ROW, written, f"=AVERAGE({table.span(written)})", mean, bold)
