@@ -27,6 +27,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/workbook.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/check.py
+	$(BIN)/python benchmarks/batches.py
 	$(BIN)/python benchmarks/mnist.py speed
 	$(BIN)/python benchmarks/mnist.py runs quick --seeds 3
 	$(BIN)/python benchmarks/mnist.py runs best --seeds 5

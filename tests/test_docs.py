@@ -104,6 +104,13 @@ def test_the_readmes_numbers_of_mnist_are_those_of_the_results():
     assert [number for number in expected if number not in readme] == []
 
 
+def test_the_largest_difference_of_the_batches_is_that_of_the_results():
+    results = json.loads((ROOT / "results" / "batches.json").read_text())
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").replace("\n", " ")
+    shown = f"of the {results['combinations']} trainings is {results['largest']:.1e}"
+    assert shown in page
+
+
 def test_the_numbers_of_the_cnn_workbook_are_those_of_the_results():
     results = json.loads((ROOT / "results" / "cnn_workbook.json").read_text())
     times = {

@@ -29,8 +29,8 @@ from gradsheet.network import Network, parse, to_toml
 from gradsheet.optimizers import OPTIMIZERS, RATE, SCHEDULES, G, W
 from strategies import networks
 from test_workbook import DIVERGING
+from training import torch, trained_by_torch
 
-torch = pytest.importorskip("torch")
 needs_libreoffice = pytest.mark.skipif(libreoffice.find() is None, reason="LibreOffice is not installed")
 PAIRS = list(product(OPTIMIZERS, SCHEDULES))
 SEED = EXAMPLES["seed"]
@@ -46,80 +46,6 @@ def written(folder: Path, network: Network, **arguments) -> Path:
 # ---------------------------------------------------------------- whole trainings
 
 
-class Velocity(torch.optim.SGD):
-    """v ← μ·v + η·g, w ← w − v: SGD of rate 1 on gradients that hold the rate."""
-
-    def step(self):
-        rate = self.param_groups[0]["lr"]
-        for parameter in self.param_groups[0]["params"]:
-            parameter.grad *= rate
-        self.param_groups[0]["lr"] = 1.0
-        super().step()
-        self.param_groups[0]["lr"] = rate
-
-
-class Average(torch.optim.SGD):
-    """m ← μ·m + (1 − μ)·g, from 0."""
-
-    def step(self):
-        for parameter in self.param_groups[0]["params"]:
-            self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-        super().step()
-
-
-class Inside(torch.optim.RMSprop):
-    """The root is of v + ε: PyTorch's own, given the g that this amounts to."""
-
-    def step(self):
-        group = self.param_groups[0]
-        for parameter in group["params"]:
-            state = self.state[parameter]
-            v = state.get("v", torch.zeros_like(parameter))
-            state["v"] = group["alpha"] * v + (1 - group["alpha"]) * parameter.grad**2
-            with torch.no_grad():
-                parameter -= group["lr"] * parameter.grad / torch.sqrt(state["v"] + group["eps"])
-
-
-MADE = {
-    "sgd": lambda p, lr: torch.optim.SGD(p, lr),
-    "momentum": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9),
-    "momentum_average": lambda p, lr: Average(p, lr, momentum=0.9, dampening=0.9),
-    "momentum_velocity": lambda p, lr: Velocity(p, lr, momentum=0.9),
-    "nesterov": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True),
-    "adagrad": lambda p, lr: torch.optim.Adagrad(p, lr),
-    "rmsprop": lambda p, lr: torch.optim.RMSprop(p, lr),
-    "rmsprop_inside": lambda p, lr: Inside(p, lr),
-    "adam": lambda p, lr: torch.optim.Adam(p, lr),
-    "adamw": lambda p, lr: torch.optim.AdamW(p, lr),
-}
-"""The optimizers with PyTorch's own defaults."""
-SCHEDULED = {
-    "constant": lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0),
-    "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 25, 0.5),
-    "warmup": lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.1, total_iters=10),
-    "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 100),
-}
-
-
-def trained_by_torch(optimizer: str, schedule: str, rate: float, steps: int) -> np.ndarray:
-    """The weights of the seed before every update, (steps, 8), by an ordinary PyTorch training."""
-    layers = [torch.nn.Linear(2, 2, bias=False).double() for _ in range(2)]
-    for layer, spec in zip(layers, SEED.layers, strict=True):
-        layer.weight.data = torch.tensor(spec.weights, dtype=torch.float64)
-    module = torch.nn.Sequential(layers[0], torch.nn.Sigmoid(), layers[1], torch.nn.Sigmoid())
-    made = MADE[optimizer](list(module.parameters()), rate)
-    scheduler = SCHEDULED[schedule](made)
-    inputs, targets = (torch.tensor(m, dtype=torch.float64) for m in (SEED.inputs, SEED.targets))
-    rows = []
-    for _ in range(steps):
-        rows.append(np.concatenate([p.detach().numpy().ravel() for p in module.parameters()]))
-        made.zero_grad()
-        (0.5 * torch.nn.functional.mse_loss(module(inputs), targets, reduction="sum")).backward()
-        made.step()
-        scheduler.step()
-    return np.array(rows)
-
-
 def assert_trained_as_torch_does(folder: Path, optimizer: str, schedule: str, engine: str) -> None:
     network = SEED.learning(optimizer, schedule)
     path = written(folder, network, learning_rate=0.05, steps=50, learning_rates=(0.01,))
@@ -129,7 +55,7 @@ def assert_trained_as_torch_does(folder: Path, optimizer: str, schedule: str, en
         [cells[table.first_row + step, table.columns[f"w{k}"]] for k in range(1, 9)]
         for step in range(50)
     ]
-    expected = trained_by_torch(optimizer, schedule, 0.05, 50)
+    expected = trained_by_torch(network, 0.05, [[0]] * 50).weights
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     verdict = verify.verify(path, (engine,))
     assert verdict.proved, verify.to_text(verdict)

@@ -5,10 +5,14 @@ Heavy imports stand inside the commands, so that ``gradsheet --help`` starts at 
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +20,9 @@ from gradsheet import __version__
 from gradsheet.check.commands import check
 from gradsheet.errors import GradsheetError, InputError
 from gradsheet.mnist.commands import mnist
+
+if TYPE_CHECKING:
+    from gradsheet.network import Network
 
 
 class _Group(click.Group):
@@ -47,18 +54,19 @@ def main(debug: bool) -> None:
     """
 
 
-_network = click.argument("network", default="seed", metavar="[NETWORK]")
-_steps = click.option(
-    "--steps",
-    type=click.IntRange(2),
-    default=100,
-    show_default=True,
-    help="Iterations: one row each.",
-)
+STEPS = 100
+
+_TRAINING_OPTIONS = [
+    click.option("--steps", type=click.IntRange(2),
+                 help=f"Iterations, one update each.  [default: {STEPS}]"),
+    click.option("--epochs", type=click.IntRange(1),
+                 help="In place of --steps: how often every sample is seen."),
+]  # fmt: skip
 _learning_rate = click.option(
     "--learning-rate", type=float, help="Learning rate η.  [default: the network's own]"
 )
-_LEARNING_OPTIONS = [
+_NETWORK_OPTIONS = [
+    click.argument("network", required=False),
     click.option("--optimizer", metavar="NAME", help="How the weights are updated: sgd, momentum, "
                  "nesterov, adagrad, rmsprop, adam, adamw or another of docs/optimizers.md.  "
                  "[default: the network's own]"),
@@ -66,20 +74,93 @@ _LEARNING_OPTIONS = [
                  "warmup or cosine.  [default: the network's own]"),
     click.option("--set", "settings", metavar="NAME=NUMBER", multiple=True,
                  help="A hyper-parameter, such as beta1=0.8; may be given several times."),
+    click.option("--batch-size", type=click.IntRange(1),
+                 help="Samples in a mini-batch, one an update.  [default: the network's own, or all]"),
+    click.option("--shuffle", type=click.IntRange(0), metavar="SEED",
+                 help="Deal the samples of batches shuffled from this seed, anew in every epoch."),
+    click.option("--data", type=click.Path(path_type=Path), metavar="FILE.csv",
+                 help="Samples of your own, for NETWORK or for a new network: see docs/data.md."),
+    click.option("--target", metavar="COLUMNS", help="The columns of --data to be predicted."),
+    click.option("--inputs", metavar="COLUMNS", help="Its inputs.  [default: all other columns]"),
+    click.option("--classes", is_flag=True, help="The numbers in the target are names of classes."),
+    click.option("--hidden", metavar="NEURONS", help="Hidden layers of the new network, such as 8 or "
+                 "8,4; 0: none.  [default: 4]"),
+    click.option("--activation", metavar="NAME", help="Their activation.  [default: tanh]"),
+    click.option("--loss", metavar="NAME", help="Its loss.  [default: by the kind of target]"),
+    click.option("--seed", type=click.IntRange(0),
+                 help="Draw its weights from this seed.  [default: 1]"),
 ]  # fmt: skip
 
 
-def _learning_options(command: Any) -> Any:
-    """Adds the options that `_with_learning` takes."""
-    for option in reversed(_LEARNING_OPTIONS):
-        command = option(command)
-    return command
+def _options(options: list[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def _with_learning(
-    found: Any, optimizer: str | None, schedule: str | None, settings: tuple[str, ...]
-) -> Any:
-    """The network with the optimizer, schedule and hyper-parameters of the command line."""
+_network_options, _training_options = _options(_NETWORK_OPTIONS), _options(_TRAINING_OPTIONS)
+
+
+def _with_data(
+    network: str | None,
+    data: Path | None,
+    target: str | None,
+    inputs: str | None,
+    classes: bool,
+    **new: Any,
+) -> Network:
+    """NETWORK, or one for the samples in a file; ``new`` describes it where there is no NETWORK."""
+    from gradsheet.data import network_from
+    from gradsheet.examples import find, find_table
+
+    given = {name: value for name, value in new.items() if value is not None}
+    if data is None:
+        used = [*given, *(["target"] if target else []), *(["inputs"] if inputs else [])]
+        if used or classes:
+            raise InputError(f"--{[*used, 'classes'][0]}: is about --data FILE.csv; give that as well")
+        return find(network or "seed")
+    if network is not None and given:
+        raise InputError(f"--{next(iter(given))}: {network} says that itself; leave out one of the two")
+    if target is None:
+        raise InputError("--target: is missing; name the column of --data that is to be predicted")
+    if "hidden" in given:
+        given["hidden"] = _hidden(given["hidden"])
+    table = None if network is None else find_table(network)
+    chosen = _columns(inputs or "")
+    return network_from(data, _columns(target), table, inputs=chosen, classes=classes, **given)
+
+
+def _columns(text: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def _hidden(text: str) -> list[int]:
+    try:
+        return [] if text.strip() == "0" else [int(number) for number in text.split(",")]
+    except ValueError:
+        example = "write neurons a layer, such as 8 or 8,4"
+        raise InputError(f"--hidden: {text!r} is no list of whole numbers; {example}") from None
+
+
+def _chosen_network(
+    network: str | None,
+    optimizer: str | None,
+    schedule: str | None,
+    settings: tuple[str, ...],
+    batch_size: int | None,
+    shuffle: int | None,
+    **data: Any,
+) -> Network:
+    """The network that the options of `_NETWORK_OPTIONS` describe."""
+    found = _with_data(network, **data)
+    found = replace(
+        found,
+        batch_size=found.batch_size if batch_size is None else batch_size,
+        shuffle_seed=found.shuffle_seed if shuffle is None else shuffle,
+    )
     numbers = {}
     for setting in settings:
         name, _, number = setting.partition("=")
@@ -89,6 +170,15 @@ def _with_learning(
             example = "write it as NAME=NUMBER, such as beta1=0.8"
             raise InputError(f"--set: {setting!r} gives no number; {example}") from None
     return found.learning(optimizer, schedule, numbers)
+
+
+def _count_steps(network: Network, steps: int | None, epochs: int | None) -> int:
+    """How many iterations: as given, or as many as the epochs need."""
+    if epochs is None:
+        return STEPS if steps is None else steps
+    if steps is not None:
+        raise InputError("--epochs: --steps says how many iterations; leave out one of the two flags")
+    return math.ceil(epochs * network.samples / network.slots)
 
 
 _RATES_HELP = (
@@ -136,15 +226,14 @@ def examples(show: str | None, mistakes: bool) -> None:
 
 
 @main.command()
-@_network
+@_network_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="The file to write.  [default: NETWORK.xlsx, NETWORK-exercise.xlsx or NETWORK-mistake.xlsx]",
 )
 @_learning_rate
-@_learning_options
-@_steps
+@_training_options
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
 @click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
 @click.option("--exercise", is_flag=True,
@@ -155,18 +244,16 @@ def examples(show: str | None, mistakes: bool) -> None:
 @click.option("--mistake", metavar="NAME",
               help="Plant a mistake to be found: see gradsheet examples --mistakes.")  # fmt: skip
 def workbook(
-    network: str,
     out: Path | None,
     learning_rate: float | None,
-    optimizer: str | None,
-    schedule: str | None,
-    settings: tuple[str, ...],
-    steps: int,
+    steps: int | None,
+    epochs: int | None,
     learning_rates: str | None,
     force: bool,
     exercise: bool,
     blank: str | None,
     mistake: str | None,
+    **options: Any,
 ) -> None:
     """Write the live workbook of a network.
 
@@ -175,10 +262,10 @@ def workbook(
     the answers away.
     """
     from gradsheet import generate
-    from gradsheet.examples import find
     from gradsheet.sweep import parse_learning_rates
 
-    found = _with_learning(find(network), optimizer, schedule, settings)
+    found = _chosen_network(**options)
+    steps = _count_steps(found, steps, epochs)
     exercise = exercise or blank is not None
     if exercise and mistake is not None:
         raise InputError("--mistake: an exercise holds no mistake; leave out one of the two flags")
@@ -186,7 +273,7 @@ def workbook(
         raise InputError("--learning-rates: an exercise or a mistake compares none; leave the flag out")
     common: dict[str, Any] = {"learning_rate": learning_rate, "steps": steps, "force": force}
     kind = "-exercise" if exercise else "" if mistake is None else "-mistake"
-    out = out or Path(f"{Path(network).stem}{kind}.xlsx")
+    out = out or Path(f"{Path(options['data'] or options['network'] or 'seed').stem}{kind}.xlsx")
     if exercise:
         groups = generate.BLANK if blank is None else [group.strip() for group in blank.split(",")]
         generate.write_exercise(found, out, blank=groups, **common)
@@ -203,25 +290,15 @@ def workbook(
 
 
 @main.command()
-@_network
+@_network_options
 @click.option("--out", type=click.Path(path_type=Path), default=Path("derivation.md"), show_default=True,
               help="The file to write: .md, .tex or .html.")  # fmt: skip
 @_learning_rate
-@_learning_options
-def derive(
-    network: str,
-    out: Path,
-    learning_rate: float | None,
-    optimizer: str | None,
-    schedule: str | None,
-    settings: tuple[str, ...],
-) -> None:
+def derive(out: Path, learning_rate: float | None, **options: Any) -> None:
     """Write out the derivation: every ∂E/∂w by the chain rule, with the numbers of the first step."""
     from gradsheet import generate
-    from gradsheet.examples import find
 
-    found = _with_learning(find(network), optimizer, schedule, settings)
-    generate.write_derivation(found, out, learning_rate=learning_rate)
+    generate.write_derivation(_chosen_network(**options), out, learning_rate=learning_rate)
     click.echo(f"wrote {out}")
 
 
@@ -248,11 +325,10 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 
 
 @main.command()
-@_network
+@_network_options
 @click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
-@_learning_options
 @click.option("--optimizers", metavar="NAMES", help="Compare these, such as sgd,momentum,adam.")
-@_steps
+@_training_options
 @click.option("--seeds", type=click.IntRange(0), default=0, show_default=True, metavar="K",
               help="Train from K random draws of the weights; 0: from the given weights.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("sweep.csv"), show_default=True,
@@ -262,17 +338,15 @@ def verify(file: Path, engine: str, as_json: bool) -> None:
 @click.option("--workbook", "sheet", type=click.Path(path_type=Path), metavar="FILE",
               help="A live workbook of the --optimizers, each with its best learning rate.")  # fmt: skip
 def sweep(
-    network: str,
     learning_rates: str | None,
-    optimizer: str | None,
-    schedule: str | None,
-    settings: tuple[str, ...],
     optimizers: str | None,
-    steps: int,
+    steps: int | None,
+    epochs: int | None,
     seeds: int,
     out: Path,
     plot: Path | None,
     sheet: Path | None,
+    **options: Any,
 ) -> None:
     """Train with many learning rates at once: a table of losses, and a picture.
 
@@ -280,10 +354,10 @@ def sweep(
     learning rate 2/λmax drawn in. Several optimizers give a line each, and a workbook if you like.
     """
     from gradsheet import generate, plots, sweep
-    from gradsheet.examples import find
     from gradsheet.files import check_target
 
-    found = _with_learning(find(network), optimizer, schedule, settings)
+    found = _chosen_network(**options)
+    steps = _count_steps(found, steps, epochs)
     given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
     check_target(out)  # what cannot be written is told before the work, not after it
     if plot is not None:
@@ -294,7 +368,7 @@ def sweep(
         if optimizers is None:
             raise InputError("--workbook: compares optimizers; name them, as --optimizers sgd,adam")
     if optimizers is not None:
-        if optimizer is not None:
+        if options["optimizer"] is not None:
             raise InputError("--optimizer: --optimizers names them all; leave out one of the two flags")
         names = [name.strip() for name in optimizers.split(",")]
         compared = None if sheet is None else generate.comparison(found, names, steps)

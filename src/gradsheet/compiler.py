@@ -7,10 +7,11 @@ the layer behind; last the updates. A backend prints or runs this list; none add
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import ChainMap, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from typing import Literal
 
 from gradsheet import network as net
@@ -35,11 +36,22 @@ from gradsheet.expression import (
     substitute,
 )
 from gradsheet.network import Network
-from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, RATE, SCHEDULES, G, Optimizer, W
+from gradsheet.optimizers import (
+    LEARNING_RATE,
+    OPTIMIZERS,
+    RATE,
+    SCHEDULES,
+    SMOOTHED,
+    G,
+    Optimizer,
+    W,
+)
 
-Role = Literal["rate", "data", "parameter", "forward", "loss", "delta", "gradient", "state"]
-OPTIMIZER_ROLES: tuple[Role, ...] = ("rate", "state")
-"""What belongs to the optimizer, not to the network: the learning rate of an iteration, the states."""
+Role = Literal[
+    "rate", "dealt", "data", "parameter", "forward", "loss", "smoothed", "delta", "gradient", "state"
+]  # fmt: skip
+TRAINING_ROLES: tuple[Role, ...] = ("rate", "smoothed", "state")
+"""What belongs to the training, not to the network: it may read the iteration and the one before."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +74,12 @@ Chain = tuple[Factor, ...]
 class Quantity:
     """A named number: an input with its initial ``value``, or a formula of earlier quantities.
 
-    ``layer`` counts from 0 and is None for data and loss. ``sample`` counts from 1 and is None for what
-    belongs to the whole batch, or where there is only one sample. A δ or a gradient also tells how the
-    chain rule gave its formula: the sum, over ``chains``, of the product of their factors. A state of an
-    optimizer has another formula in the ``first`` iteration, and a ``rule`` as it is taught, without the
-    guard that is in the two others where a run can diverge.
+    ``layer`` counts from 0 and is None for data and loss. ``sample`` counts the samples of a batch from
+    1 and is None for what belongs to the whole batch, or where it has only one; where batches are dealt,
+    the quantity of role "dealt" is its number among all samples, from which its data follow. A δ or a
+    gradient also tells how the chain rule gave its formula: the sum, over ``chains``, of the product of
+    their factors. A state of an optimizer has another formula in the ``first`` iteration, and a ``rule``
+    as it is taught, without the guard that is in the two others where a run can diverge.
     """
 
     name: str
@@ -112,6 +125,21 @@ class Program:
     updates: tuple[Update, ...]
     hyperparameters: Mapping[str, float]
     loss: str = "E_total"
+
+    @property
+    def shown_loss(self) -> str:
+        """The loss by which runs are judged and compared: of batches, the smoothed one."""
+        return self.loss if self.network.batch_size is None else "E_smooth"
+
+    def batches(self) -> Iterator[dict[str, float]]:
+        """What every iteration puts in the place of `initial`: the samples dealt, by name.
+
+        Nothing where every iteration sees all samples.
+        """
+        if self.network.batch_size is None:
+            return repeat({})
+        batches = net.batches(self.network)
+        return (dict(ChainMap(*net.dealt_values(self.network, batch))) for batch in batches)
 
     def __getitem__(self, name: str) -> Quantity:
         return self._by_name[name]
@@ -163,13 +191,18 @@ def compile_network(network: Network) -> Program:
 def with_learning(
     program: Program, network: Network, parameters: Iterable[str], optimizer: Optimizer | None = None
 ) -> Program:
-    """The program with ``parameters`` learnt as ``network`` says, by its optimizer and schedule, in place
-    of what learnt before. ``optimizer`` stands in for one that has no entry in the table."""
-    quantities = [q for q in program.quantities if q.role not in OPTIMIZER_ROLES]
+    """The program with ``parameters`` learnt as ``network`` says, in place of how they learnt before.
+
+    ``optimizer`` stands in for the network's, where it has no entry in the table.
+    """
+    quantities = [q for q in program.quantities if q.role not in TRAINING_ROLES]
     settings = network.settings_in_use
     left_out: dict[Expression, Expression] = {
         Reference(name): ZERO for name in network.settings if name not in settings
     }
+    if network.batch_size is not None:
+        smoothed = Quantity("E_smooth", "smoothed", SMOOTHED.rule, first=SMOOTHED.first)
+        quantities.insert(quantities.index(program[program.loss]) + 1, smoothed)
     rate = Reference(LEARNING_RATE)
     if network.schedule != "constant":
         rate = Reference("rate")
@@ -249,7 +282,7 @@ class _Builder:
         self.quantities: dict[str, Quantity] = {}
         self.weights = net.weight_names(network)
         self.biases = net.bias_names(network)
-        self.samples = range(1, network.samples + 1)
+        self.samples = range(1, network.slots + 1)
         self.losses: list[str] = []  # E1, E2 …: what E_total sums or averages
         self.loss_of_output: dict[str, str] = {}  # sum of an output neuron → its loss
         self.users: dict[str, list[str]] = defaultdict(list)  # parameter → the sums it stands in
@@ -258,7 +291,7 @@ class _Builder:
         self.partials: dict[str, dict[str, Expression]] = {}  # quantity → its partial derivatives
 
     def name(self, name: str, sample: int) -> str:
-        return net.of_sample(name, sample, self.network.samples)
+        return net.of_sample(name, sample, self.network.slots)
 
     def add(
         self,
@@ -271,7 +304,7 @@ class _Builder:
     ) -> str:
         expression = content if isinstance(content, Expression) else None
         value = None if isinstance(content, Expression) else float(content)
-        if self.network.samples == 1:
+        if self.network.slots == 1:
             sample = None
         self.quantities[name] = Quantity(name, role, expression, value, layer, sample, chains)
         if isinstance(expression, Application):
@@ -281,11 +314,10 @@ class _Builder:
     # ------------------------------------------------------------ data and forward pass
 
     def add_data(self) -> None:
-        for sample, row in zip(self.samples, self.network.targets, strict=True):
-            for k, value in enumerate(row, 1):
-                self.add(self.name(net.target_name(k), sample), "data", value, sample=sample)
-            for k, value in enumerate(self.network.inputs[sample - 1], 1):
-                self.add(self.name(net.input_name(k), sample), "data", value, sample=sample)
+        first = net.dealt_values(self.network, next(net.batches(self.network)))
+        for sample, values in zip(self.samples, first, strict=True):
+            for name, value in values.items():
+                self.add(name, "dealt" if name[0] == "n" else "data", value, sample=sample)
 
     def add_layer(self, layer: int) -> None:
         spec = self.network.layers[layer]

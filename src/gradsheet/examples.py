@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gradsheet.errors import InputError
-from gradsheet.network import Layer, Network, load, parse
+from gradsheet.network import Layer, Network, load, load_table, parse, to_toml
 
 _TWO_TWO_TWO = (((0.15, 0.20), (0.25, 0.30)), ((0.40, 0.45), (0.50, 0.55)))
 
@@ -211,9 +213,20 @@ def find(example_or_file: str) -> Network:
     """
     if example_or_file in EXAMPLES:
         return EXAMPLES[example_or_file]
+    return load(_path(example_or_file))
+
+
+def find_table(example_or_file: str) -> dict[str, Any]:
+    """What `find` reads as it stands in TOML, by key; a file needs no samples."""
+    if example_or_file in EXAMPLES:
+        return tomllib.loads(to_toml(EXAMPLES[example_or_file]))
+    return load_table(_path(example_or_file))
+
+
+def _path(example_or_file: str) -> Path:
     path = Path(example_or_file)
     if path.suffix.lower() == ".toml" or os.path.exists(example_or_file):  # False for an endless name
-        return load(path)
+        return path
     raise InputError(
         f"{example_or_file}: is neither an example ({', '.join(EXAMPLES)}) nor a file; "
         "give one of these names or the path of a .toml file"

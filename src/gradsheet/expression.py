@@ -452,6 +452,14 @@ def references(expression: Expression) -> Iterator[str]:
                 yield from references(argument)
 
 
+def parts(expression: Expression) -> Iterator[Expression]:
+    """The expression and all that it is made of, the whole before its parts."""
+    yield expression
+    if isinstance(expression, Application):
+        for argument in expression.arguments:
+            yield from parts(argument)
+
+
 def substitute(expression: Expression, known: Mapping[Expression, Expression]) -> Expression:
     """Replace every subexpression that is a key of ``known``, largest first."""
     if expression in known:
@@ -593,6 +601,7 @@ SYMBOLS: Mapping[str, str] = {
     "beta1": "β1",
     "beta2": "β2",
     "epsilon": "ε",
+    "smoothing": "β",
 }
 """The letters of the rules of optimizers; any other hyper-parameter goes by its name."""
 

@@ -120,6 +120,7 @@ def _wrong(edit: Edit) -> Plant:
         def rewrite(name: str, step: int, formula: str, value: float) -> str:
             first, following = templates[name]
             row = table.first_row + step
+            assert following is not None
             return ((step == 0 and first) or following).format(r=row + 1, p=row)
 
         return rewrite if edited else None
@@ -131,8 +132,8 @@ def _deltas(program: Program, layer: int, neuron: int) -> list[Quantity]:
     """δ of a neuron, counted from 1, in every sample."""
     network = program.network
     total = net.sum_name(network, layer, neuron)
-    samples = range(1, network.samples + 1)
-    return [program[f"delta_{net.of_sample(total, sample, network.samples)}"] for sample in samples]
+    samples = range(1, network.slots + 1)
+    return [program[f"delta_{net.of_sample(total, sample, network.slots)}"] for sample in samples]
 
 
 def _wrong_neuron(program: Program) -> Iterable[Quantity]:
@@ -235,7 +236,7 @@ def _with_rule(update: Update, rule: Expression) -> Update:
     return replace(update, expression=rule, guarded=guarded)
 
 
-def _other_gradient(program: Program) -> Iterable[Update]:
+def _other_gradient(program: Program) -> Iterable[Quantity | Update]:
     weights = _weights(program)
     if len(weights) > 1:
         update, first = weights[min(2, len(weights) - 1)], weights[0]
@@ -266,6 +267,7 @@ def _biases_stay(program: Program) -> Iterable[Update]:
 
 # ---------------------------------------------------------------- mistakes of an optimizer
 
+
 def _in_states(program: Program, edit: Callable[[Expression], Expression]) -> Iterable[Quantity]:
     """The states of the optimizer whose rule is changed by ``edit``."""
     for state in program.of_role("state"):
@@ -283,9 +285,7 @@ def _in_updates(program: Program, edit: Callable[[Expression], Expression]) -> I
             yield _with_rule(update, changed)
 
 
-def _everywhere(
-    expression: Expression, edit: Callable[[Expression], Expression | None]
-) -> Expression:
+def _everywhere(expression: Expression, edit: Callable[[Expression], Expression | None]) -> Expression:
     """The expression with every part, from the inside out, replaced by what ``edit`` makes of it."""
     if isinstance(expression, Application):
         arguments = tuple(_everywhere(argument, edit) for argument in expression.arguments)
@@ -319,7 +319,7 @@ def _decay_coupled(program: Program) -> Iterable[Quantity | Update]:
     network = program.network
     if network.optimizer == "adamw" and "weight_decay" in network.settings_in_use:
         coupled = with_learning(program, network.learning("adam"), program.trained)
-        yield from (coupled[name] for name in (q.name for q in program.of_role("state")))
+        yield from coupled.of_role("state")
         yield from coupled.updates
 
 
@@ -396,6 +396,7 @@ def _repeated_rows(plan: Plan) -> Rewrite:
 
 # ---------------------------------------------------------------- all of them
 
+
 @dataclass(frozen=True)
 class LearningMistake:
     """A known mistake in an optimizer: what it changes, and its cause in words."""
@@ -408,7 +409,7 @@ class LearningMistake:
 LEARNING_MISTAKES: Mapping[str, LearningMistake] = {
     "no-bias-correction": LearningMistake(
         lambda program: _in_updates(program, lambda rule: _everywhere(rule, _uncorrected)),
-        "Adam without bias correction: m and v are used as they are, not divided by 1 − βᵗ",
+        "Adam without bias correction: m and v are not divided by 1 − βᵗ",
         "Adam or AdamW: --optimizer adam",
     ),
     "epsilon-inside-root": LearningMistake(
@@ -418,12 +419,12 @@ LEARNING_MISTAKES: Mapping[str, LearningMistake] = {
     ),
     "dampening-forgotten": LearningMistake(
         lambda program: _in_states(program, lambda rule: _everywhere(rule, _undampened)),
-        "the dampening is forgotten: the gradient counts in full, not as its share of 1 − τ or 1 − β",
+        "dampening is forgotten: the gradient counts in full, not as 1 − τ or 1 − β",
         "an average of gradients, or momentum with dampening: --optimizer momentum_average",
     ),
     "decay-coupled": LearningMistake(
         _decay_coupled,
-        "the weight decay is coupled: λ·w is added to the gradient, as in Adam, not taken off the weight",
+        "the weight decay is coupled: λ·w is added to the gradient, not taken off w",
         "AdamW: --optimizer adamw",
     ),
 }

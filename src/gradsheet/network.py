@@ -11,14 +11,15 @@ import math
 import random
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gradsheet.errors import InputError, NetworkError
-from gradsheet.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameter
+from gradsheet.optimizers import OPTIMIZERS, SCHEDULES, SMOOTHING, Hyperparameter
 
 ACTIVATIONS = (
     "sigmoid",
@@ -52,6 +53,16 @@ MAGNITUDE_LIMIT = 1e6
 
 SHARES_TOLERANCE = 1e-12
 """The gradient of a softmax is p − t only where the targets t sum to 1, up to this much rounding."""
+
+RAW_LIMIT = 1e12
+"""The same for numbers that are standardised first."""
+SPREAD_LIMIT = 1e9
+"""How many times its standard deviation a column's largest number may be, or digits of it are lost."""
+RESERVED_NAMES = re.compile(
+    r"η|η_t|t|rate|learning_rate|iteration|E_total|E_smooth|[a-z]_[wb]\d+"
+    r"|(dE_d|∂E/∂|delta_|δ_)?([aemZ]_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
+)
+"""What quantities are called: no name for an input or an output."""
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -110,7 +121,11 @@ class Network:
     """A small dense network with its samples, its loss and how it learns.
 
     ``inputs`` is (samples × inputs), ``targets`` (samples × outputs); for the losses of classes a row of
-    targets is a distribution over them. The gradient is that of the whole batch.
+    targets is a distribution over them. Those of the two that ``standardize`` names are standardised
+    column by column before the network sees them: less their mean, divided by their standard deviation
+    (the one that divides by the number of samples). The gradient is that of all samples, or with a
+    ``batch_size`` that of so many, dealt one after the other (see `batches`) as they stand, or shuffled
+    from ``shuffle_seed``.
     ``optimizer`` and ``schedule`` are names of `gradsheet.optimizers`; ``hyperparameters`` holds those
     of theirs that are not at their default, given as a mapping or as pairs.
     ``seed`` names the seed from which missing weights were drawn, or is None when all were given.
@@ -131,16 +146,21 @@ class Network:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     seed: int | None = None
+    batch_size: int | None = None
+    shuffle_seed: int | None = None
+    standardize: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for key, wanted in (
             ("layers", "a list of layers"),
             ("input_names", "a list of names, such as ['length', 'width']"),
             ("output_names", "a list of names, such as ['rose', 'tulip']"),
+            ("standardize", "a list, such as ['inputs']"),
         ):
             object.__setattr__(self, key, tuple(_sequence(getattr(self, key), key, wanted)))
         for key in ("inputs", "targets"):
-            object.__setattr__(self, key, _matrix(getattr(self, key), key))
+            matrix = _matrix(getattr(self, key), key, _limit(self.standardize, key))
+            object.__setattr__(self, key, matrix)
         object.__setattr__(self, "learning_rate", _number(self.learning_rate, "learning_rate"))
         object.__setattr__(self, "hyperparameters", _hyperparameters(self))
         _check(self)
@@ -159,11 +179,30 @@ class Network:
     def samples(self) -> int:
         return len(self.inputs)
 
+    @cached_property
+    def seen_inputs(self) -> Matrix:
+        """The inputs as the network sees them: standardised, or as they are."""
+        return _standardized(self.inputs) if "inputs" in self.standardize else self.inputs
+
+    @cached_property
+    def seen_targets(self) -> Matrix:
+        """The targets as the network sees them: standardised, or as they are."""
+        return _standardized(self.targets) if "targets" in self.standardize else self.targets
+
+    @property
+    def slots(self) -> int:
+        """How many samples one update sees: all, or those of a batch."""
+        return self.samples if self.batch_size is None else self.batch_size
+
     @property
     def summary(self) -> str:
         """One line of words: architecture, activations, loss, samples."""
         activations = ", ".join(layer.activation.replace("_", " ") for layer in self.layers)
-        samples = "one sample" if self.samples == 1 else f"{self.samples} samples, full batch"
+        samples = "one sample" if self.samples == 1 else f"{self.samples} samples"
+        if self.batch_size is not None:
+            samples += f", {'shuffled ' if self.shuffle_seed is not None else ''}batches of {self.slots}"
+        elif self.samples > 1:
+            samples += ", full batch"
         words = f"{self.architecture}, {activations}; {self.loss.replace('_', ' ')}; {samples}"
         if self.optimizer != "sgd":
             words += f"; {OPTIMIZERS[self.optimizer].words}"
@@ -173,7 +212,7 @@ class Network:
 
     @property
     def settings(self) -> Mapping[str, float]:
-        """All hyper-parameters of optimizer and schedule by name, but the learning rate."""
+        """All hyper-parameters by name, but the learning rate."""
         defaults = {name: each.default for name, each in self.known_settings.items()}
         return defaults | dict(self.hyperparameters)
 
@@ -185,15 +224,16 @@ class Network:
 
     @property
     def known_settings(self) -> Mapping[str, Hyperparameter]:
-        """What the hyper-parameters of optimizer and schedule are."""
+        """What the hyper-parameters of optimizer, schedule and smoothed loss are."""
         optimizer, schedule = OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
-        return {**optimizer.hyperparameters, **schedule.hyperparameters}
+        smoothing = {} if self.batch_size is None else {"smoothing": SMOOTHING}
+        return {**optimizer.hyperparameters, **schedule.hyperparameters, **smoothing}
 
     @property
     def is_plain(self) -> bool:
-        """Whether it learns by plain gradient descent with a constant learning rate."""
+        """Whether it is plain gradient descent of the full batch with a constant learning rate."""
         known = (self.optimizer, self.schedule) == ("sgd", "constant")
-        return known and not self.settings_in_use
+        return known and self.batch_size is None and not self.settings_in_use
 
     def learning(
         self,
@@ -209,8 +249,8 @@ class Network:
         """
         chosen = replace(
             self,
-            optimizer=self.optimizer if optimizer is None else _choice(optimizer, "optimizer"),
-            schedule=self.schedule if schedule is None else _choice(schedule, "schedule"),
+            optimizer=self.optimizer if optimizer is None else choice(optimizer, "optimizer"),
+            schedule=self.schedule if schedule is None else choice(schedule, "schedule"),
             hyperparameters=(),
         )
         kept = {k: v for k, v in dict(self.hyperparameters).items() if k in chosen.known_settings}
@@ -287,6 +327,58 @@ def bias_names(network: Network) -> list[list[str]]:
     return names
 
 
+# ---------------------------------------------------------------- samples and batches
+
+
+def mean_and_deviation(column: Sequence[float]) -> tuple[float, float]:
+    """The mean, and the standard deviation that divides by the number of values.
+
+    >>> mean_and_deviation([1.0, 3.0])
+    (2.0, 1.0)
+    """
+    mean = math.fsum(column) / len(column)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in column) / len(column))
+
+
+def _standardized(matrix: Matrix) -> Matrix:
+    columns = []
+    for column in zip(*matrix, strict=True):
+        mean, deviation = mean_and_deviation(column)
+        columns.append([(value - mean) / deviation for value in column])
+    return tuple(zip(*columns, strict=True))
+
+
+def batches(network: Network) -> Iterator[tuple[int, ...]]:
+    """Which samples, by their numbers from 1, each update sees: one batch after the other, without end.
+
+    They are dealt like cards; when all are dealt, they are dealt anew, and shuffled anew where they are
+    shuffled. So a batch may hold the last samples of one epoch and the first of the next, and every
+    batch is full.
+    """
+    batch: list[int] = []
+    generator = random.Random(network.shuffle_seed)
+    while True:
+        order = list(range(1, network.samples + 1))
+        if network.shuffle_seed is not None:
+            generator.shuffle(order)
+        for number in order:
+            batch.append(number)
+            if len(batch) == network.slots:
+                yield tuple(batch)
+                batch = []
+
+
+def dealt_values(network: Network, batch: Iterable[int]) -> list[dict[str, float]]:
+    """Per slot of a batch, by name: the sample's number (if batches are dealt), targets and inputs."""
+    slots = []
+    for slot, number in enumerate(batch, 1):
+        values = {} if network.batch_size is None else {"n": float(number)}
+        values |= {target_name(k): t for k, t in enumerate(network.seen_targets[number - 1], 1)}
+        values |= {input_name(k): i for k, i in enumerate(network.seen_inputs[number - 1], 1)}
+        slots.append({of_sample(name, slot, network.slots): v for name, v in values.items()})
+    return slots
+
+
 # ---------------------------------------------------------------- checks
 
 
@@ -345,6 +437,7 @@ def _check(network: Network) -> None:
         )
     if network.seed is not None:
         _check_seed(network.seed)
+    _check_batches(network)
     for number, (before, layer) in enumerate(pairwise(network.layers), 2):
         where = f"layers[{number}].weights"
         _check_widths(layer.weights, where, before.neurons, "one per neuron of the layer before")
@@ -358,6 +451,45 @@ def _check(network: Network) -> None:
         )
     _check_loss(network)
     _check_names(network)
+    _check_standardize(network)
+
+
+def _check_standardize(network: Network) -> None:
+    named = (("inputs", network.input_names), ("targets", network.output_names))
+    for key in network.standardize:
+        if key not in ("inputs", "targets"):
+            raise NetworkError(f"standardize: {_shown(key)} is not known; use inputs, targets or both")
+    if "targets" in network.standardize and network.loss.endswith("cross_entropy"):
+        raise NetworkError(
+            f"standardize: the targets of {network.loss} are shares, which stay as they are; leave "
+            "targets out"
+        )
+    for key, names in named:
+        columns = zip(*getattr(network, key), strict=True) if key in network.standardize else ()
+        for number, column in enumerate(columns, 1):
+            if mean_and_deviation(column)[1] * SPREAD_LIMIT <= max(map(abs, column)):
+                name = repr(names[number - 1]) if names else f"column {number}"
+                raise NetworkError(
+                    f"{key}: {name} is the same in every sample, {column[0]!r}, and to standardise it "
+                    "is to divide by 0; leave it out"
+                )
+
+
+def _check_batches(network: Network) -> None:
+    size = network.batch_size
+    if size is None:
+        if network.shuffle_seed is not None:
+            raise NetworkError(
+                "shuffle_seed: shuffles what is dealt into batches, but no batch_size is given; give one"
+            )
+        return
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= network.samples:
+        raise NetworkError(
+            f"batch_size: {_shown(size)} is not a whole number from 1 to {network.samples}, the number "
+            "of samples; give one, or leave it out for the full batch"
+        )
+    if network.shuffle_seed is not None:
+        _check_seed(network.shuffle_seed, "shuffle_seed")
 
 
 def _check_loss(network: Network) -> None:
@@ -408,10 +540,6 @@ def _check_names(network: Network) -> None:
         ("input_names", network.input_names, network.layers[0].fan_in),
         ("output_names", network.output_names, network.layers[-1].neurons),
     )
-    reserved = re.compile(
-        r"η|η_t|t|rate|learning_rate|iteration|E_total|[a-z]_[wb]\d+"
-        r"|(dE_d|∂E/∂|delta_|δ_)?([aemZ]_)?[hiotwbEepmZ]\d*(_\d+)?(\[\d+\])?"
-    )
     for key, names, wanted in counts:
         if names and len(names) != wanted:
             raise NetworkError(f"{key}: has {len(names)} names, but {wanted} are needed")
@@ -423,7 +551,7 @@ def _check_names(network: Network) -> None:
                 raise NetworkError(
                     f"{key}: {name!r} clashes with a name in {taken[name]}; make the names differ"
                 )
-            if reserved.fullmatch(name):
+            if RESERVED_NAMES.fullmatch(name):
                 raise NetworkError(
                     f"{key}: {name!r} clashes with a quantity of the network; use a plain word"
                 )
@@ -442,9 +570,9 @@ def _check_text(value: object, where: str) -> None:
         raise NetworkError(f"{where}: has {len(value)} characters; use at most 1000")
 
 
-def _check_seed(seed: object) -> None:
+def _check_seed(seed: object, where: str = "seed") -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise NetworkError(f"seed: {_shown(seed)} is not a whole number from 0, such as seed = 1")
+        raise NetworkError(f"{where}: {_shown(seed)} is not a whole number from 0, such as {where} = 1")
 
 
 def _shown(value: object) -> str:
@@ -464,19 +592,19 @@ def _check_widths(matrix: Matrix, where: str, columns: int, reason: str) -> None
             )
 
 
-def _matrix(value: Any, where: str) -> Matrix:
+def _matrix(value: Any, where: str, limit: float = MAGNITUDE_LIMIT) -> Matrix:
     rows = _sequence(value, where, "a list of rows, such as [[0.1, 0.2]]")
     if not rows:
         raise NetworkError(f"{where}: is empty; give at least one row, such as [[0.1, 0.2]]")
-    matrix = tuple(_row(row, f"{where}: row {number}") for number, row in enumerate(rows, 1))
+    matrix = tuple(_row(row, f"{where}: row {number}", limit) for number, row in enumerate(rows, 1))
     if not matrix[0]:
         raise NetworkError(f"{where}: row 1 is empty; give at least one number")
     return matrix
 
 
-def _row(value: Any, where: str) -> tuple[float, ...]:
+def _row(value: Any, where: str, limit: float = MAGNITUDE_LIMIT) -> tuple[float, ...]:
     entries = _sequence(value, where, "a list of numbers, such as [0.1, 0.2]")
-    return tuple(_number(entry, where) for entry in entries)
+    return tuple(_number(entry, where, limit) for entry in entries)
 
 
 def _sequence(value: Any, where: str, wanted: str) -> list[Any] | tuple[Any, ...]:
@@ -487,17 +615,16 @@ def _sequence(value: Any, where: str, wanted: str) -> list[Any] | tuple[Any, ...
     return value
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, limit: float = MAGNITUDE_LIMIT) -> float:
     if hasattr(value, "tolist"):  # a NumPy number
         value = value.tolist()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise NetworkError(f"{where}: {_shown(value)} is not a number; give one such as 0.5")
     if value != value or value in (math.inf, -math.inf):
         raise NetworkError(f"{where}: {value!r} is missing or not finite; give a number")
-    if abs(value) > MAGNITUDE_LIMIT:
+    if abs(value) > limit:
         raise NetworkError(
-            f"{where}: {_shown(value)} is beyond ±{MAGNITUDE_LIMIT:g}, where a sheet overflows; "
-            "rescale it"
+            f"{where}: {_shown(value)} is beyond ±{limit:g}, where a sheet overflows; rescale it"
         )
     return float(value)
 
@@ -528,11 +655,14 @@ _NETWORK_KEYS = [
     "optimizer",
     "schedule",
     "hyperparameters",
+    "batch_size",
+    "shuffle_seed",
     "seed",
     "inputs",
     "targets",
     "input_names",
     "output_names",
+    "standardize",
     "layers",
 ]
 _LAYER_KEYS = ("neurons", "activation", "weights", "biases", "shared_bias", "train_biases")
@@ -543,6 +673,15 @@ def load(path: Path) -> Network:
 
     Raises `InputError` for a file that cannot be read, `NetworkError` for what it says.
     """
+    table = load_table(path)
+    try:
+        return from_table(table)
+    except NetworkError as error:
+        raise NetworkError(f"{path}: {error}") from None
+
+
+def load_table(path: Path) -> dict[str, Any]:
+    """The table in a TOML file, which need not be a whole network; errors as of `load`."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
@@ -552,7 +691,7 @@ def load(path: Path) -> Network:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        return parse(text)
+        return _table(text)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
 
@@ -562,12 +701,20 @@ def parse(text: str) -> Network:
 
     Weights (and ``biases = true``) that are not given are drawn from ``seed``.
     """
+    return from_table(_table(text))
+
+
+def _table(text: str) -> dict[str, Any]:
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise NetworkError(f"is not valid TOML: {error}; mend that place") from None
     except (ValueError, RecursionError):  # thousands of digits, or of brackets
         raise NetworkError("is not a network: a number or a list in it is far too long") from None
+
+
+def from_table(table: Mapping[str, Any]) -> Network:
+    """Build a network from what stands in its TOML, by key."""
     _check_keys(table, _NETWORK_KEYS, "")
     for key in ("name", "loss", "inputs", "targets", "layers"):
         if key not in table:
@@ -576,7 +723,8 @@ def parse(text: str) -> Network:
     if seed is not None:
         _check_seed(seed)
     generator = None if seed is None else random.Random(seed)
-    inputs = _matrix(table["inputs"], "inputs")
+    standardize = tuple(_sequence(table.get("standardize", ()), "standardize", "such as ['inputs']"))
+    inputs = _matrix(table["inputs"], "inputs", _limit(standardize, "inputs"))
     if not isinstance(table["layers"], list) or not table["layers"]:
         raise NetworkError("layers: needs at least one [[layers]] table, the output layer")
     fan_in = len(inputs[0])
@@ -584,21 +732,24 @@ def parse(text: str) -> Network:
     for number, entry in enumerate(table["layers"], 1):
         layers.append(_layer(entry, f"layers[{number}]", fan_in, generator))
         fan_in = layers[-1].neurons
-    loss = _choice(table["loss"], "loss")
+    loss = choice(table["loss"], "loss")
     return Network(
         name=table["name"],
         description=table.get("description", ""),
         layers=tuple(layers),
         loss=loss,
         inputs=inputs,
-        targets=_targets(table["targets"], loss, fan_in),
+        targets=_targets(table["targets"], loss, fan_in, _limit(standardize, "targets")),
+        standardize=standardize,
         learning_rate=table.get("learning_rate", 0.5),
-        optimizer=_choice(table.get("optimizer", "sgd"), "optimizer"),
-        schedule=_choice(table.get("schedule", "constant"), "schedule"),
+        optimizer=choice(table.get("optimizer", "sgd"), "optimizer"),
+        schedule=choice(table.get("schedule", "constant"), "schedule"),
         hyperparameters=table.get("hyperparameters", ()),
         input_names=table.get("input_names", ()),
         output_names=table.get("output_names", ()),
         seed=seed,
+        batch_size=table.get("batch_size"),
+        shuffle_seed=table.get("shuffle_seed"),
     )
 
 
@@ -641,7 +792,7 @@ def _layer(entry: object, where: str, fan_in: int, generator: random.Random | No
         given = [given]
     try:
         return Layer(
-            activation=_choice(entry.get("activation", "sigmoid"), "activation"),
+            activation=choice(entry.get("activation", "sigmoid"), "activation"),
             weights=drawn[0] if weights is None else weights,
             biases=given,
             shared_bias=shared,
@@ -651,21 +802,26 @@ def _layer(entry: object, where: str, fan_in: int, generator: random.Random | No
         raise NetworkError(f"{where}.{error}") from None
 
 
-def _choice(value: object, where: str) -> str:
+def choice(value: object, where: str) -> str:
     """A name such as ``half_squared_error``; spaces, hyphens and capitals are forgiven."""
     if not isinstance(value, str):
         raise NetworkError(f"{where}: {_shown(value)} is not text; put it in quotes")
     return re.sub(r"[\s-]+", "_", value.strip()).lower()
 
 
-def _targets(value: object, loss: str, outputs: int) -> Matrix:
-    """Rows of targets; class numbers from 0 become one-hot rows for the losses of classes."""
+def _limit(standardize: tuple[str, ...], key: str) -> float:
+    """The largest number that inputs or targets may hold."""
+    return RAW_LIMIT if key in standardize else MAGNITUDE_LIMIT
+
+
+def _targets(value: object, loss: str, outputs: int, limit: float) -> Matrix:
+    """Rows of targets; class numbers from 0 become one-hot rows."""
     if not isinstance(value, list) or not value:
         raise NetworkError("targets: must be a list with one entry per sample")
     if any(isinstance(entry, list) for entry in value):
-        return _matrix(value, "targets")
-    if loss not in CLASS_LOSSES:
-        return _matrix([[entry] for entry in value] if outputs == 1 else value, "targets")
+        return _matrix(value, "targets", limit)
+    if outputs == 1:
+        return _matrix([[entry] for entry in value], "targets", limit)
     rows = []
     for number, label in enumerate(value, 1):
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < outputs:
@@ -694,11 +850,17 @@ def to_toml(network: Network) -> str:
             f"# one of: {', '.join(SCHEDULES)}",
             f"schedule = {_text(network.schedule)}",
         ]
+    if network.batch_size is not None:
+        lines += ["# samples in a batch, one batch an update", f"batch_size = {network.batch_size}"]
+    if network.shuffle_seed is not None:
+        lines += ["# they are shuffled from this seed", f"shuffle_seed = {network.shuffle_seed}"]
     if network.seed is not None:
         lines += ["# weights that are not given are drawn from this seed", f"seed = {network.seed}"]
     for key, names in (("input_names", network.input_names), ("output_names", network.output_names)):
         if names:
             lines.append(f"{key} = [{', '.join(map(_text, names))}]")
+    if network.standardize:
+        lines.append(f"standardize = [{', '.join(map(_text, network.standardize))}]")
     lines += ["", "# one row per sample", *_rows("inputs", network.inputs)]
     lines += _rows("targets", network.targets)
     if not network.is_plain and network.settings:

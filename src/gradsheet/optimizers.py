@@ -71,6 +71,13 @@ class Schedule:
 
 # ---------------------------------------------------------------- hyper-parameters
 
+SMOOTHED = State(
+    Reference("smoothing") * Previous("E_smooth") + (1 - Reference("smoothing")) * Reference("E_total"),
+    first=Reference("E_total"),
+)
+"""The loss of a batch, smoothed: an exponential moving average, for every batch has another loss."""
+SMOOTHING = Hyperparameter("how much of the smoothed loss is kept", 0.9)
+
 _MOST = 0.99999
 """Nearer to 1, the bias correction 1 − βᵗ would keep too few digits."""
 

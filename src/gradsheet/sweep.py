@@ -42,7 +42,8 @@ class Sweep:
 
     ``seeds`` names the seeds from which the runs drew their weights; it is empty for the one run (S = 1)
     with the network's own weights. Iteration k shows the network before its k-th update, and the final
-    loss is that of iteration ``steps``.
+    loss is that of iteration ``steps``. Where mini-batches are dealt, losses are the smoothed ones, and
+    the critical rates those of the first batch.
 
     A run has diverged in the first iteration whose loss reaches `DIVERGENCE_LIMIT` or is not finite;
     ``diverged_at`` holds that iteration, or 0. ``losses`` is None where it would be too large: beyond
@@ -250,7 +251,7 @@ def _train_in_chunks(
             inputs = {name: values[run_of] for name, values in starts.items()}
             iterations = arrays.iterations(program, steps, rates[rate_of], inputs=inputs)
             for step, values in enumerate(iterations, 1):
-                yield chunk, step, values[program.loss]
+                yield chunk, step, values[program.shown_loss]
                 bar.update()
 
 
@@ -279,7 +280,9 @@ def _check_count(value: int, what: str, least: int, most: int) -> None:
 
 def summary(sweep: Sweep) -> str:
     """What a sweep found, in a few lines: best rate, critical rate, and how many runs diverged."""
-    typical = "median final loss" if sweep.seeds else "final loss"
+    dealt = sweep.network.batch_size is not None
+    of_batch = ", of the first batch" if dealt else ""
+    typical = ("median " if sweep.seeds else "") + ("final smoothed loss" if dealt else "final loss")
     if sweep.best_rate is None:
         best = "none, because all diverged"
     else:
@@ -287,7 +290,7 @@ def summary(sweep: Sweep) -> str:
     critical = f"{sweep.critical_rate:.6g}" if math.isfinite(sweep.critical_rate) else "none"
     lines = [
         f"best learning rate: {best} at iteration {sweep.steps:,}",
-        f"critical learning rate: {critical} (2/λmax at the initial weights)",
+        f"critical learning rate: {critical} (2/λmax at the initial weights{of_batch})",
         f"diverged: {sweep.diverged.sum():,} of {sweep.diverged.size:,} runs",
     ]
     if sweep.diverged.any():

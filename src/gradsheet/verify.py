@@ -32,7 +32,9 @@ from gradsheet.backends.workbook_layout import (
     LEARNING_RATES,
     NETWORK,
     NETWORK_ROW,
+    SAMPLES,
     Plan,
+    SampleTable,
     Table,
     cell,
 )
@@ -66,7 +68,7 @@ Item = tuple[str, int, int, Array, Array, Array]
 the floor."""
 
 GROUPS: tuple[Role, ...] = (
-    "rate", "data", "parameter", "forward", "loss", "gradient", "delta", "state",
+    "rate", "dealt", "data", "parameter", "forward", "loss", "smoothed", "gradient", "delta", "state",
 )  # fmt: skip
 
 
@@ -216,12 +218,16 @@ def network_text(cells: Mapping[tuple[int, int], Value]) -> str:
 
 def check_headers(path: Path, plan: Plan, sheets: Sheets) -> None:
     """Raise `WorkbookError` unless every column stands where gradsheet wrote it."""
-    for table in (plan.backprop, *plan.workings):
-        for name, column in table.columns.items():
-            found = sheets.get(table.sheet, {}).get((table.header_row, column))
+    tables = [(t.sheet, t.header_row, t.columns) for t in (plan.backprop, *plan.workings)]
+    if plan.samples is not None:
+        headers = {name: column for column, name in plan.samples.headers.items()}
+        tables.append((SAMPLES, plan.samples.HEADER_ROW, headers))
+    for sheet, header_row, columns in tables:
+        for name, column in columns.items():
+            found = sheets.get(sheet, {}).get((header_row, column))
             if name != plan.CHART and found != label(name):
                 raise WorkbookError(
-                    f"{path}: {cell(table.header_row, column, table.sheet)} should be the header "
+                    f"{path}: {cell(header_row, column, sheet)} should be the header "
                     f"{label(name)!r}, but holds {found!r}; the columns were moved since gradsheet "
                     "wrote them: undo that, or generate the workbook again"
                 )
@@ -235,12 +241,7 @@ def check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
     positive = _rate_cells(plan)
     if not plan.table_alone:
         positive += [(GRADIENT_CHECK, 4, 1), (GRADIENT_CHECK, 5, 1)]
-    table = plan.backprop
-    numbers = [
-        (table.sheet, table.first_row, table.columns[quantity.name])
-        for quantity in plan.program.of_role("data", "parameter")
-    ]
-    for sheet, row, column in (*positive, *numbers):
+    for sheet, row, column in (*positive, *_number_cells(plan)):
         value = sheets.get(sheet, {}).get((row, column))
         least = 0.0 if (sheet, row, column) in positive else -math.inf
         if not least < number_in(value) < math.inf:
@@ -248,6 +249,20 @@ def check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
             raise WorkbookError(
                 f"{path}: {sheet}!{cell(row, column)} holds {value!r}, but it is an input cell and "
                 f"needs {wanted}; type one"
+            )
+    for row, column in _dealt_cells(plan):
+        start = plan.backprop.sheet
+        number = sheets[start].get((row, column))
+        if number_in(number) not in range(1, plan.program.network.samples + 1):
+            raise WorkbookError(
+                f"{path}: {start}!{cell(row, column)} holds {number!r}, but it is the number of a "
+                f"sample, a whole number from 1 to {plan.program.network.samples}; type one"
+            )
+    for name, each in {} if plan.samples is None else sample_columns(sheets, plan.samples).items():
+        if each.is_standardized and not each.deviation > 0:
+            raise WorkbookError(
+                f"{path}: in {SAMPLES}, {name} is the same in every sample, and to standardise it is to "
+                "divide by 0; type other numbers"
             )
     network_of(path, plan, sheets)
     iteration = number_in(sheets.get(GRADIENT_CHECK, {}).get((3, 1)))
@@ -278,8 +293,8 @@ def network_of(path: Path | str, plan: Plan, sheets: Sheets) -> Network:
 
 def changes_of(plan: Plan, sheets: Sheets) -> Changes:
     """Another number for every input cell of the user."""
-    table, settings = plan.backprop, plan.settings_sheet
-    changes = {}
+    settings = plan.settings_sheet
+    changes: dict[tuple[str, int, int], float] = {}
     for position, (sheet, row, column) in enumerate(_rate_cells(plan)):
         changes[sheet, row, column] = number_in(sheets[sheet].get((row, column))) * _factor(position)
     for name, setting in plan.program.network.known_settings.items():
@@ -287,16 +302,39 @@ def changes_of(plan: Plan, sheets: Sheets) -> Changes:
             number = number_in(sheets[settings].get(plan.setting_cell(name)))
             other = number + 1 if setting.whole else 0.9 * number or 0.01
             changes[settings, *plan.setting_cell(name)] = min(max(other, setting.least), setting.most)
-    for position, quantity in enumerate(plan.program.of_role("data", "parameter")):
-        place = (table.first_row, table.columns[quantity.name])
-        number = number_in(sheets[table.sheet].get(place))
-        if quantity.name.startswith("t") and plan.program.network.loss.endswith("cross_entropy"):
+    for position, (place, name) in enumerate(_number_cells(plan).items()):
+        number = number_in(sheets[place[0]].get(place[1:]))
+        if name.startswith("t") and plan.program.network.loss.endswith("cross_entropy"):
             # shares of a whole: shrunk towards the even split, they stay between 0 and 1 and sum to 1
             outputs = plan.program.network.sizes[-1]
-            changes[table.sheet, *place] = 0.9 * number + 0.1 / max(2, outputs)
+            changes[place] = 0.9 * number + 0.1 / max(2, outputs)
         else:
-            changes[table.sheet, *place] = number * _factor(position) if number else 0.015625
+            changes[place] = number * _factor(position) if number else 0.015625
+    for row, column in _dealt_cells(plan):  # the next sample
+        number = number_in(sheets[plan.backprop.sheet].get((row, column)))
+        changes[plan.backprop.sheet, row, column] = number % plan.program.network.samples + 1
     return changes
+
+
+def _number_cells(plan: Plan) -> dict[tuple[str, int, int], str]:
+    """The input cells of data and initial parameters, with the quantity that stands in each."""
+    table, samples = plan.backprop, plan.samples
+    roles: tuple[Role, ...] = ("data", "parameter") if samples is None else ("parameter",)
+    here = plan.program.of_role(*roles)
+    cells = {(table.sheet, table.first_row, table.columns[q.name]): q.name for q in here}
+    if samples is not None:
+        rows = range(samples.first_row, samples.last_row + 1)
+        cells |= {(SAMPLES, row, c): name for row in rows for name, c in samples.written.items()}
+    return cells
+
+
+def _dealt_cells(plan: Plan) -> list[tuple[int, int]]:
+    """Rows and columns of Backprop where the user types which samples are dealt."""
+    if plan.program.network.shuffle_seed is None:
+        return []
+    rows = range(plan.backprop.first_row, plan.backprop.last_row + 1)
+    dealt = [plan.backprop.columns[q.name] for q in plan.program.of_role("dealt")]
+    return [(row, column) for row in rows for column in dealt]
 
 
 def _rate_cells(plan: Plan) -> list[tuple[str, int, int]]:
@@ -314,7 +352,7 @@ def number_in(value: Value | None) -> float:
     return value if isinstance(value, float) else math.nan
 
 
-def _column(sheets: Sheets, table: Table, column: int) -> Array:
+def column_of(sheets: Sheets, table: Table, column: int) -> Array:
     cells = sheets.get(table.sheet, {})
     rows = range(table.first_row, table.last_row + 1)
     return np.array([number_in(cells.get((row, column))) for row in rows])
@@ -386,19 +424,21 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
     judge = Judge(sheets)
     rate = number_in(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
     network = network_of(f"recalculated by {engine}", plan, sheets)
+    if plan.samples is not None:
+        judge_samples(judge, plan.samples)
     truth = judge_table(judge, plan, plan.backprop, network, rate, oracle)
     for number, table in enumerate(plan.workings):
         column, shown = 1 + number, Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, table.steps)
         own = number_in(sheets[LEARNING_RATES].get((plan.RATES_ROW, column)))
-        losses = judge_table(judge, plan, table, network, own, oracle)[plan.program.loss]
-        judge_losses(judge, shown, plan.RATES_ROW + 1, column, losses)
+        losses = judge_table(judge, plan, table, network, own, oracle)[plan.program.shown_loss]
+        judge_losses(judge, shown, plan.RATES_ROW + 1, column, losses, plan.program.shown_loss)
         place = (shown.header_row, column)
         found, expected = np.array([number_in(sheets[LEARNING_RATES].get(place))]), np.array([own])
         judge.compare(
             LEARNING_RATES, "losses", [("learning_rate", *place, found, expected, 0 * expected)]
         )
     judge.groups = merged(judge.groups)
-    _judge_summary(judge, plan, truth[plan.program.loss])
+    _judge_summary(judge, plan, truth[plan.program.shown_loss])
     if not plan.table_alone:
         _judge_best_rate(judge, plan)
         _judge_gradient_check(judge, plan, truth, oracle)
@@ -413,10 +453,15 @@ def judge_table(
 ) -> Mapping[str, Array]:
     """Judge one table of iterations; return what PyTorch says of it, by quantity."""
     program = plan.program
-    found = {name: _column(judge.sheets, table, column) for name, column in table.columns.items()}
+    found = {name: column_of(judge.sheets, table, column) for name, column in table.columns.items()}
     start = plan.backprop
     inputs = {}
+    dealt = {} if plan.samples is None else _dealt(plan, plan.samples, judge.sheets, table.steps)
     for quantity in program.of_role("data", "parameter"):
+        if quantity.name in dealt:
+            place = start.columns[quantity.name]
+            inputs[quantity.name] = np.resize(column_of(judge.sheets, start, place), table.steps)
+            continue
         first = number_in(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
         if quantity.name in found:  # its first row is Backprop's, whatever table this is
@@ -438,13 +483,25 @@ def judge_table(
     decays = "weight_decay" in program.hyperparameters
     expected = dict(step.values) | {q.name: rates for q in program.of_role("rate")}
     floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
+    expected |= dealt
+    for smoothed in program.of_role("smoothed"):
+        kept, losses = network.settings["smoothing"], expected[program.loss]
+        following = kept * found[smoothed.name][:-1] + (1 - kept) * losses[1:]
+        expected[smoothed.name] = np.concatenate([losses[:1], following])
     for name, column in inputs.items():
+        if name in dealt:
+            continue
         following = column
         if name in step.updated:
             held = ~(loss + decays * np.abs(column) < DIVERGENCE_LIMIT)
             following = np.where(held, column, step.updated[name])
         expected[name] = np.concatenate([column[:1], following[:-1]])
     limits = {q.name: floor for q in program.quantities}
+    if plan.samples is not None:
+        spreads = {
+            name: each.spread for name, each in sample_columns(judge.sheets, plan.samples).items()
+        }
+        limits |= {name: floor * spreads.get(name.partition("[")[0], 1.0) for name in dealt}
     for state in states:
         expected[state.name] = np.where(
             loss < DIVERGENCE_LIMIT, step.states[state.name], before[state.name]
@@ -464,6 +521,86 @@ def judge_table(
         )
         judge.compare(table.sheet, _GROUP_NAMES[group], items)
     return expected
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of Samples as NumPy has it: as it was written, and as the network has to see it."""
+
+    written: Array
+    is_standardized: bool
+
+    @property
+    def mean(self) -> float:
+        return float(self.written.mean())
+
+    @property
+    def deviation(self) -> float:
+        return float(self.written.std())
+
+    @property
+    def spread(self) -> float:
+        """How many digits are lost, as a factor, when the mean is taken from numbers all alike."""
+        if not self.is_standardized:
+            return 1.0
+        return max(1.0, float(np.abs(self.written).max()) / self.deviation)
+
+    @property
+    def seen(self) -> Array:
+        return (self.written - self.mean) / self.deviation if self.is_standardized else self.written
+
+
+def sample_columns(sheets: Sheets, samples: SampleTable) -> dict[str, _Column]:
+    table = Table(SAMPLES, samples.HEADER_ROW, samples.written, samples.samples)
+    return {
+        name: _Column(column_of(sheets, table, column), name in samples.centred)
+        for name, column in samples.written.items()
+    }
+
+
+def judge_samples(judge: Judge, samples: SampleTable) -> None:
+    """What is standardised, with its mean and its standard deviation."""
+    items: list[Item] = []
+    cells = judge.sheets[SAMPLES]
+    table = Table(SAMPLES, samples.HEADER_ROW, {}, samples.samples)
+    for name, each in sample_columns(judge.sheets, samples).items():
+        if not each.is_standardized:
+            continue
+        floor = np.array(
+            [ROUNDING_FLOOR * each.spread * each.deviation]
+        )  # of the largest number written
+        for row, quantity, expected in (
+            (samples.MEAN_ROW, f"mean of {name}", each.mean),
+            (samples.DEVIATION_ROW, f"standard deviation of {name}", each.deviation),
+        ):
+            column = samples.written[name]
+            found = np.array([number_in(cells.get((row, column)))])
+            items.append((quantity, row, column, found, np.array([expected]), floor))
+        for columns, wanted, scale in (
+            (samples.centred, each.written - each.mean, each.deviation),
+            (samples.standardized, each.seen, 1.0),
+        ):
+            found = column_of(judge.sheets, table, columns[name])
+            limit = np.full(samples.samples, ROUNDING_FLOOR * each.spread * scale)
+            items.append((name, table.first_row, columns[name], found, wanted, limit))
+    judge.compare(SAMPLES, "standardised data", items)
+
+
+def _dealt(plan: Plan, samples: SampleTable, sheets: Sheets, steps: int) -> dict[str, Array]:
+    """The number of every sample dealt and its data, by quantity: row by row of Backprop."""
+    network, table = plan.program.network, plan.backprop
+    numbers = np.resize(np.arange(1, network.samples + 1), (steps, network.slots))
+    if network.shuffle_seed is not None:  # what is typed there is right
+        typed = [table.columns[q.name] for q in plan.program.of_role("dealt")]
+        columns = [column_of(sheets, table, column)[:steps] for column in typed]
+        numbers = np.stack(columns, axis=1).astype(int)
+    values = {name: each.seen for name, each in sample_columns(sheets, samples).items()}
+    dealt = {}
+    for quantity in plan.program.of_role("dealt", "data"):
+        own = numbers[:, (quantity.sample or 1) - 1]
+        name = quantity.name.partition("[")[0]
+        dealt[quantity.name] = values[name][own - 1] if name in values else own.astype(float)
+    return dealt
 
 
 def _has_no_slope(
@@ -486,9 +623,9 @@ def _has_no_slope(
     ]
     if network.loss == "mean_absolute_error":
         last = len(network.layers) - 1
-        for sample, k in product(range(1, network.samples + 1), range(1, network.sizes[-1] + 1)):
+        for sample, k in product(range(1, network.slots + 1), range(1, network.sizes[-1] + 1)):
             output, target = (
-                of_sample(name, sample, network.samples)
+                of_sample(name, sample, network.slots)
                 for name in (activation_name(network, last, k), target_name(k))
             )
             bends.append((found[output] - expected[target], expected[output] - expected[target]))
@@ -506,6 +643,8 @@ def _floor(columns: Sequence[Array]) -> Array:
 
 
 _GROUP_NAMES: Mapping[Role, str] = {
+    "dealt": "dealt samples",
+    "smoothed": "smoothed loss",
     "rate": "learning rate",
     "state": "optimizer",
     "data": "data",
@@ -517,17 +656,19 @@ _GROUP_NAMES: Mapping[Role, str] = {
 }
 
 
-def judge_losses(judge: Judge, table: Table, final_row: int, column: int, losses: Array) -> None:
+def judge_losses(
+    judge: Judge, table: Table, final_row: int, column: int, losses: Array, name: str
+) -> None:
     """A column of a table of losses, and the final loss above it."""
-    found = _column(judge.sheets, table, column)
+    found = column_of(judge.sheets, table, column)
     final = np.array([number_in(judge.sheets[table.sheet].get((final_row, column)))])
     floor = np.full(len(losses), ROUNDING_FLOOR)
     judge.compare(
         table.sheet,
         "losses",
         (
-            ("E_total", table.first_row, column, found, losses, floor),
-            ("final E_total", final_row, column, final, losses[-1:], floor[:1]),
+            (name, table.first_row, column, found, losses, floor),
+            (f"final {name}", final_row, column, final, losses[-1:], floor[:1]),
         ),
     )
 
@@ -572,7 +713,7 @@ def _judge_summary(judge: Judge, plan: Plan, losses: Array) -> None:
     row = plan.summary_row
     found = np.array([number_in(cells.get((k, 1))) for k in (row, row + 1)])
     floor = np.full(2, ROUNDING_FLOOR)
-    items = [("E_total", row, 1, found, losses[[0, -1]], floor)]
+    items = [(plan.program.shown_loss, row, 1, found, losses[[0, -1]], floor)]
     judge.compare(BACKPROP, "summary", items)
 
 
@@ -607,7 +748,7 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
     judge.compare(GRADIENT_CHECK, "measured slopes", slopes, SLOPE_TOLERANCE)
     moved = Table(GRADIENT_CHECK, first + count + 6, {}, 2 * count)
     items = [
-        (q.name, moved.first_row, column, _column(judge.sheets, moved, column), values[q.name], floor)
+        (q.name, moved.first_row, column, column_of(judge.sheets, moved, column), values[q.name], floor)
         for column, q in enumerate(program.of_role("forward", "loss"), 2)
         for floor in [_floor([*inputs.values(), values[program.loss]])]
     ]
@@ -618,7 +759,8 @@ def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> N
     """Every line whose first cell names a quantity holds that quantity's value in the first row."""
     names = {label(q.name): q.name for q in plan.program.quantities}
     cells = judge.sheets[DERIVATION]
-    floor = _floor([column[:1] for column in truth.values()])
+    numbers = {q.name for q in plan.program.of_role("dealt")}
+    floor = _floor([column[:1] for name, column in truth.items() if name not in numbers])
 
     def lines() -> Iterator[Item]:
         for (row, column), text in cells.items():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsheet.compiler import OPTIMIZER_ROLES, Program, gradient_name
+from gradsheet.compiler import TRAINING_ROLES, Program, gradient_name
 from gradsheet.expression import Array, Previous, evaluate
 from gradsheet.optimizers import LEARNING_RATE
 
@@ -26,7 +26,7 @@ def evaluate_all(program: Program, inputs: Values) -> dict[str, Any]:
     values = dict(inputs)
     with np.errstate(over="ignore", invalid="ignore"):
         for quantity in program.quantities:
-            if quantity.expression is not None and quantity.role not in OPTIMIZER_ROLES:
+            if quantity.expression is not None and quantity.role not in TRAINING_ROLES:
                 values[quantity.name] = evaluate(quantity.expression, values)
     return values
 
@@ -41,15 +41,17 @@ def iterations(
     """Train: yield every quantity, iteration by iteration, and keep nothing of the past.
 
     The k-th yield holds the network before its k-th update. ``inputs`` replaces initial values of data
-    and parameters by name; ``learning_rate`` and ``inputs`` broadcast to the batch.
+    and parameters by name; ``learning_rate`` and ``inputs`` broadcast to the batch. Where mini-batches
+    are dealt, the data of every iteration are those of the samples dealt.
     """
     rate = np.asarray(learning_rate, dtype=np.float64)
     settings = {**program.hyperparameters, LEARNING_RATE: rate}
     initial = {**program.initial, **(inputs or {})}
     current: dict[str, Any] = {n: np.asarray(v, dtype=np.float64) for n, v in initial.items()}
-    remembered = program.of_role(*OPTIMIZER_ROLES)
+    remembered = program.of_role(*TRAINING_ROLES)
     previous: dict[str, Any] = {}
-    for iteration in range(1, steps + 1):
+    for iteration, dealt in zip(range(1, steps + 1), program.batches(), strict=False):
+        current |= dealt
         values = evaluate_all(program, current)
         known = {**values, **settings, **previous, "iteration": np.float64(iteration)}
         with np.errstate(over="ignore", invalid="ignore"):

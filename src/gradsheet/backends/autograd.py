@@ -322,7 +322,7 @@ def _losses(
             return losses, per_output
     # of a softmax layer too: PyTorch takes the sums, for a share that rounds to 0 has no logarithm
     flat = functional.cross_entropy(sums.flatten(0, 1), targets.flatten(0, 1), reduction="none")
-    return flat.reshape(-1, network.samples, 1), _per_sample(network, lambda _: "E", 1)
+    return flat.reshape(-1, network.slots, 1), _per_sample(network, lambda _: "E", 1)
 
 
 def _softmax(network: Network, sums: torch.Tensor, each: Sequence[str], whole: str) -> dict[str, Array]:
@@ -343,8 +343,8 @@ def _per_sample(network: Network, name: Callable[[int], str], count: int) -> Nam
     """``name(1)`` … ``name(count)`` for every sample, shape (samples, count)."""
     return np.array(
         [
-            [of_sample(name(k), sample, network.samples) for k in range(1, count + 1)]
-            for sample in range(1, network.samples + 1)
+            [of_sample(name(k), sample, network.slots) for k in range(1, count + 1)]
+            for sample in range(1, network.slots + 1)
         ]
     )
 

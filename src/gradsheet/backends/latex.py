@@ -123,6 +123,7 @@ _SYMBOLS: Mapping[str, str] = {
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
     "epsilon": r"\varepsilon",
+    "smoothing": r"\beta",
 }
 
 
@@ -143,7 +144,7 @@ def latex_name(name: str) -> str:
     base, _, sample = name.removesuffix("]").partition("[")
     if base.startswith("delta_"):
         letter, index = r"\delta", latex_name(base.removeprefix("delta_"))
-    elif base[1:2] == "_" and base != "E_total":
+    elif base[1:2] == "_" and base not in ("E_total", "E_smooth"):
         letter, index = base[0], latex_name(base[2:])
     else:
         letter, index = base[0], base[1:].removeprefix("_").replace("_", ",")
@@ -331,7 +332,7 @@ class _Writer:
         self.program = program
         settings = {**program.hyperparameters, LEARNING_RATE: learning_rate, "iteration": 1.0}
         self.values = {**values, **settings}
-        self.samples = program.network.samples
+        self.samples = program.network.slots
         self.last = len(program.network.layers) - 1
         self.named = LATEX
         if self.samples > 1:  # their numbers stand where a square does: brackets tell them apart
@@ -353,7 +354,7 @@ class _Writer:
         network = self.program.network
         if network.description:
             yield _say("“{}”", network.description)
-        counts = ((network.sizes[0], "input"), (self.last + 1, "layer"), (self.samples, "sample"))
+        counts = ((network.sizes[0], "input"), (self.last + 1, "layer"), (network.samples, "sample"))
         counted = ", ".join(_plural(count, noun) for count, noun in counts)
         yield _say(f"A {network.architecture} network: {counted}.")
         for layer in range(self.last + 1):
@@ -379,8 +380,15 @@ class _Writer:
                 pairs = ((Math(latex_name(letter(k))), word) for k, word in enumerate(words, 1))
                 template = ", ".join(["{} is for “{}”"] * len(words))
                 yield _say(f"{template}.", *(piece for pair in pairs for piece in pair))
+        if network.batch_size is not None:
+            yield _say(
+                f"Each update sees a batch of {_plural(self.samples, 'sample')}, dealt one after the "
+                f"other{'' if network.shuffle_seed is None else ', shuffled'}. What follows is the "
+                "first batch; {} is the number of a sample among all.",
+                Math("n"),
+            )
         for sample in self.sample_numbers:
-            names = [q.name for q in self.program.of_role("data") if q.sample == sample]
+            names = [q.name for q in self.program.of_role("dealt", "data") if q.sample == sample]
             yield _list(f"Sample {sample}:" if sample else "The sample:", map(self.setting, names))
 
     def layer_in_words(self, layer: int) -> Paragraph:
@@ -468,6 +476,13 @@ class _Writer:
         yield from map(self.definition, losses)
         yield _say("All together:")
         yield _equate(self.name(self.program.loss), self.total_loss())
+        for smoothed in self.program.of_role("smoothed"):
+            yield _say(
+                "Every batch has another loss. Whether the network learns shows in the smoothed loss, "
+                "which begins with the first loss; a minus above its name is its value in the iteration "
+                "before:"
+            )
+            yield self.definition(smoothed)
 
     def binary_cross_entropy(self, number: int) -> Expression:
         target = self.general_reference(net.target_name(number))
@@ -658,7 +673,8 @@ class _Writer:
         """The learning rate of the iteration and what the optimizer remembers, with the first values."""
         network = self.program.network
         words = OPTIMIZERS[network.optimizer].words
-        settings = [name for name in self.program.hyperparameters if name != LEARNING_RATE]
+        others = (LEARNING_RATE, "smoothing")
+        settings = [name for name in self.program.hyperparameters if name not in others]
         yield _say(
             f"The parameters are updated by {words}, all at once: every derivative above was computed "
             "with the old parameters."

@@ -24,6 +24,7 @@ from gradsheet.backends.workbook_layout import (
     LEARNING_RATES,
     NETWORK,
     README,
+    SAMPLES,
     WORKINGS,
     Content,
     Lesson,
@@ -40,9 +41,10 @@ from gradsheet.backends.workbook_lessons import (
     write_network,
     write_read_me,
 )
+from gradsheet.backends.workbook_samples import write_samples
 from gradsheet.compiler import Program, Quantity
 from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Application, Array, Expression, label, render
-from gradsheet.network import Network
+from gradsheet.network import Network, of_sample
 
 CUT = 2.0
 """The linear chart of the learning rates cuts a diverging loss at this multiple of the first loss."""
@@ -68,6 +70,8 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
         )
         styles = Styles(book)
         _backprop(book, Sheet(book, BACKPROP, styles), plan, trace, lesson)
+        if plan.samples is not None:
+            write_samples(Sheet(book, SAMPLES, styles), plan, plan.samples)
         if lesson is None:
             _learning_rates(book, Sheet(book, LEARNING_RATES, styles), plan, trace)
         if lesson is None or lesson.gradient_check:
@@ -91,12 +95,18 @@ def words_over(quantity: Quantity, program: Program) -> str:
             words += f"; first row: {render(_taught(quantity.first), TEXT)}"
     elif quantity.expression is not None:
         words = f"{quantity.label} = {render(quantity.expression, TEXT)}"
+    elif quantity.role == "dealt":
+        words = f"number of sample {quantity.sample or 1} of the batch"
+        if network.shuffle_seed is not None:
+            words += f", shuffled from seed {network.shuffle_seed}; type another"
     elif quantity.role == "data":
         number = int(quantity.name.partition("[")[0][1:])
         names = network.input_names if quantity.name[0] == "i" else network.output_names
         kind = "input" if quantity.name[0] == "i" else "target"
         words = f"{kind} {number}" + (f": {names[number - 1]}" if names else "")
-        if quantity.sample is not None:
+        if network.batch_size is not None:
+            words += f" of sample {label(of_sample('n', quantity.sample or 1, network.slots))}"
+        elif quantity.sample is not None:
             words += f", sample {quantity.sample}"
     elif quantity.name in program.trained:
         rule = next(u.expression for u in program.updates if u.parameter == quantity.name)
@@ -133,9 +143,9 @@ def write_table(
             step = row - table.first_row
             template = first if step == 0 else following
             if template is None:
-                sheet.number(row, column, cached[0], sheet.styles.number(quantity.role, INPUT))
+                sheet.number(row, column, cached[step], sheet.styles.number(quantity.role, INPUT))
                 continue
-            formula = template.format(r=row + 1, p=row)
+            formula = template.format(r=row + 1, p=row, b=plan.backprop.first_row + step + 1)
             content: Content = formula
             if lesson is not None:
                 content = lesson.rewrite(name, step, formula, cached[step])
@@ -154,10 +164,11 @@ def write_table(
 
 def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson | None) -> None:
     program, network, table, styles = plan.program, plan.program.network, plan.backprop, sheet.styles
-    losses = trace.table[program.loss]
+    shown_loss = program.shown_loss
+    losses = trace.table[shown_loss]
     first, last = float(losses[0]), float(losses[-1])
     first_cell, last_cell = (
-        cell(row, table.columns[program.loss]) for row in (table.first_row, table.last_row)
+        cell(row, table.columns[shown_loss]) for row in (table.first_row, table.last_row)
     )
 
     sheet.text(0, 0, f"Back-propagation, live: {network.name}", styles.title)
@@ -185,9 +196,9 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     number = styles(num_format="0.000000E+00", align="left")
     summary = plan.summary_row
     one, other = cell(summary, 1), cell(summary + 1, 1)
-    sheet.text(summary, 0, "first E_total", styles.label)
+    sheet.text(summary, 0, f"first {shown_loss}", styles.label)
     sheet.formula(summary, 1, f"={first_cell}", first, number)
-    sheet.text(summary + 1, 0, "last E_total", styles.label)
+    sheet.text(summary + 1, 0, f"last {shown_loss}", styles.label)
     sheet.formula(summary + 1, 1, f"={last_cell}", last, number)
     sheet.text(summary + 2, 0, "verdict", styles.label)
     falls, stays = "the loss falls", "the loss has not fallen: try another learning rate"
@@ -224,6 +235,11 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     columns = {name: column.tolist() for name, column in trace.table.items()}
     write_table(sheet, plan, table, "learning_rate", columns, lesson)
 
+    if network.shuffle_seed is not None:
+        for quantity in program.of_role("dealt"):
+            column = table.columns[quantity.name]
+            sheet.whole_inputs(table.first_row, table.last_row, column, 1, network.samples)
+
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, len(table.columns), 12.5)
     for row in range(1, legend + 1):
@@ -235,17 +251,21 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     sheet.xlsx.repeat_columns(0)
 
     chart = book.add_chart({"type": "scatter", "subtype": "straight"})
-    chart.add_series(
-        {
-            "name": "E_total",
-            "categories": f"={table.iterations}",
-            "values": f"={table.span(program.loss)}",
-            "line": {"color": CURVES[0], "width": 2},
-        }
-    )
-    title = "E_total over the iterations"
-    chart_look(chart, title, log=None, steps=plan.steps)
+    curves = {program.loss: {"color": CURVES[0], "width": 2}}
+    if shown_loss != program.loss:  # the loss of every batch, thin, behind the smoothed one
+        thin = {"color": CURVES[5], "width": 0.75}
+        curves = {program.loss: thin, shown_loss: curves[program.loss]}
+    for name, line in curves.items():
+        span = table.span(name)
+        chart.add_series(
+            {"name": name, "categories": f"={table.iterations}", "values": f"={span}", "line": line}
+        )
+    names = [*curves, *(["learning rate"] if "rate" in program else [])]
+    title = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    chart_look(chart, f"{title} over the iterations", program.loss, log=None, steps=plan.steps)
     chart.set_legend({"none": True})
+    if len(names) > 1:
+        chart.set_legend({"position": "bottom", "font": {"size": 9}})
     if "rate" in program:
         _chart_rate(chart, plan)
     chart.set_size({"width": 560, "height": 196 + 28 * (plan.header_row - plan.HEADER_ROW)})
@@ -272,8 +292,6 @@ def _chart_rate(chart: Any, plan: Plan) -> None:
     font = {"size": 9, "bold": False}
     axis = {"name": "η_t", "name_font": font, "num_font": {"size": 9}, "num_format": "General", "min": 0}
     chart.set_y2_axis(axis)
-    chart.set_title({"name": "E_total and learning rate over the iterations", "name_font": {"size": 11}})
-    chart.set_legend({"position": "bottom", "font": {"size": 9}})
 
 
 def _lesson(sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson) -> None:
@@ -295,7 +313,7 @@ def below_limit(address: str) -> str:
     return f"{address}<{DIVERGENCE_LIMIT:.0E}"
 
 
-def chart_look(chart: Any, title: str, log: tuple[float, float] | None, steps: int) -> None:
+def chart_look(chart: Any, title: str, loss: str, log: tuple[float, float] | None, steps: int) -> None:
     font = {"size": 9, "bold": False}
     chart.set_title({"name": title, "name_font": {"size": 11}, "overlay": False})
     chart.set_x_axis(
@@ -309,7 +327,7 @@ def chart_look(chart: Any, title: str, log: tuple[float, float] | None, steps: i
         }
     )
     axis: dict[str, Any] = {
-        "name": "E_total",
+        "name": loss,
         "name_font": font,
         "num_font": {"size": 9},
         "num_format": "General",
@@ -329,7 +347,8 @@ def chart_look(chart: Any, title: str, log: tuple[float, float] | None, steps: i
 
 def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     program, styles, steps = plan.program, sheet.styles, plan.comparison_steps
-    losses = trace.comparison[program.loss]  # (steps, rates)
+    shown_loss = program.shown_loss
+    losses = trace.comparison[shown_loss]  # (steps, rates)
     final = [float(loss) for loss in losses[-1]]
     columns = range(1, plan.rates + 1)
     rates_row, header_row = plan.RATES_ROW, plan.LOSSES_HEADER_ROW
@@ -351,7 +370,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         styles.note,
     )
     sheet.text(rates_row, 0, "learning rate η", styles.label)
-    sheet.text(row_of["final"], 0, "final E_total", styles.label)
+    sheet.text(row_of["final"], 0, f"final {shown_loss}", styles.label)
     sheet.text(row_of["verdict"], 0, "verdict", styles.label)
     sheet.text(row_of["best"], 0, "best rate", styles.label)
     smallest = min((loss for loss in final if math.isfinite(loss)), default=math.inf)
@@ -361,7 +380,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         hint = "Type any number greater than 0: its curve and its final loss follow."
         sheet.positive_input(rates_row, column, trace.rates[number], "Learning rate", hint)
         own = cell(row_of["final"], column)
-        last = plan.workings[number].address(program.loss, plan.workings[number].last_row)
+        last = plan.workings[number].address(shown_loss, plan.workings[number].last_row)
         sheet.formula(row_of["final"], column, f"={last}", final[number], styles(num_format="0.000E+00"))
         verdict = "diverged"
         if final[number] < DIVERGENCE_LIMIT:
@@ -383,7 +402,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         cached = losses[:, number].tolist()
         workings = plan.workings[number]
         for step in range(steps):
-            loss = workings.address(program.loss, workings.first_row + step)
+            loss = workings.address(shown_loss, workings.first_row + step)
             row = table.first_row + step
             style = styles.number("loss")
             sheet.formula(row, column, f"={loss.replace('$', '')}", cached[step], style)
@@ -396,8 +415,8 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
         best,
         styles(bold=True, align="right", num_format="General"),
     )
-    sheet.text(row_of["best"], 2, "the smallest final E_total of these rates", styles.hint)
-    sheet.text(header_row - 1, 1, "E_total by learning rate", styles.label)
+    sheet.text(row_of["best"], 2, f"the smallest final {shown_loss} of these rates", styles.hint)
+    sheet.text(header_row - 1, 1, f"{shown_loss} by learning rate", styles.label)
     sheet.text(header_row, 0, "iteration", styles(bold=True, align="center"))
     iteration_column = styles(align="center")
     for step in range(steps):
@@ -413,11 +432,11 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
     left = max(plan.rates + 2, 7)
     _critical_rates(sheet, left, trace, program.network)
     for position, (title, log) in enumerate(
-        (("E_total, linear scale", None), ("E_total, logarithmic scale", decades(losses)))
+        ((f"{shown_loss}, linear scale", None), (f"{shown_loss}, logarithmic scale", decades(losses)))
     ):
         chart = book.add_chart({"type": "scatter", "subtype": "straight"})
         for number in range(plan.rates):
-            drawn = plan.CHART if log is None and program.can_diverge else program.loss
+            drawn = plan.CHART if log is None and program.can_diverge else shown_loss
             chart.add_series(
                 {
                     "name": f"={cell(rates_row, 1 + number, LEARNING_RATES)}",
@@ -428,7 +447,7 @@ def _learning_rates(book: Any, sheet: Sheet, plan: Plan, trace: Trace) -> None:
             )
         if log is None and program.can_diverge:
             title += f", cut at {CUT:g} × the first loss"
-        chart_look(chart, title, log, steps)
+        chart_look(chart, title, shown_loss, log, steps)
         chart.set_legend({"position": "right", "font": {"size": 10}})
         chart.set_size({"width": 640, "height": 340})
         sheet.xlsx.insert_chart(header_row + 1 + 18 * position, left, chart, {"object_position": 3})
@@ -447,7 +466,10 @@ def decades(losses: Array) -> tuple[float, float]:
 def _critical_rates(sheet: Sheet, left: int, trace: Trace, network: Network) -> None:
     styles = sheet.styles
     heading = "Critical learning rate 2/λmax"
-    if not network.is_plain:
+    if network.batch_size is not None:
+        heading += " of that iteration's batch"
+    descent = (network.optimizer, network.schedule) == ("sgd", "constant")
+    if not descent or network.settings_in_use.keys() - {"smoothing"}:
         heading += " of plain gradient descent: what is used here has another limit"
     sheet.text(2, left, heading, styles.heading)
     sheet.xlsx.set_column(left + 4, left + 4, 12)
@@ -480,7 +502,7 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     program, styles = plan.program, sheet.styles
     sheet.text(0, 0, "Workings: the trainings behind the sheet Learning rates", styles.title)
     sheet.text(plan.WORKINGS_HEADER_ROW, 0, "iteration", styles(bold=True, align="center"))
-    first_losses = trace.comparison[program.loss][0]
+    first_losses = trace.comparison[program.shown_loss][0]
     for step in range(plan.comparison_steps):
         row = plan.WORKINGS_HEADER_ROW + 1 + step
         above = f"={cell(plan.backprop.first_row + step, 0, BACKPROP)}".replace("$", "")
@@ -498,7 +520,8 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
             styles(bold=True, align="left"),
         )
         if program.can_diverge:
-            cut_losses(sheet, plan, table, columns[program.loss], CUT * float(first_losses[number]))
+            losses = columns[program.shown_loss]
+            cut_losses(sheet, plan, table, losses, CUT * float(first_losses[number]))
     sheet.xlsx.set_column(0, 0, 12)
     sheet.xlsx.set_column(1, max(plan.workings[-1].columns.values()), 11.5)
     sheet.xlsx.freeze_panes(plan.WORKINGS_HEADER_ROW + 1, 1)
@@ -509,9 +532,9 @@ def cut_losses(sheet: Sheet, plan: Plan, table: Table, losses: Sequence[float], 
     """The column that the linear chart draws, so that a diverging curve does not flatten the rest."""
     column = table.columns[plan.CHART]
     sheet.text(table.header_row, column, plan.CHART, sheet.styles.header("loss"))
-    first = table.address(plan.program.loss, table.first_row).split("!")[1]
+    first = table.address(plan.program.shown_loss, table.first_row).split("!")[1]
     for row in range(table.first_row, table.last_row + 1):
-        own = cell(row, table.columns[plan.program.loss])
+        own = cell(row, table.columns[plan.program.shown_loss])
         loss = losses[row - table.first_row]
         value = min(loss, cap) if math.isfinite(loss) else math.nan
         formula = f"=MIN({own},{CUT:g}*{first})"

@@ -12,10 +12,12 @@ from xlsxwriter.worksheet import Worksheet
 from gradsheet.backends.workbook_layout import cell
 
 GROUPS: Mapping[str, tuple[str, str, str]] = {  # name, colour of the header, colour of the cells
+    "dealt": ("dealt samples", "#1B4B72", "#EDF3F8"),
     "data": ("data", "#1F5F99", "#E3EEF8"),
     "parameter": ("weights", "#3F6B27", "#E8F2E1"),
     "forward": ("forward pass", "#8A6300", "#FFF6DC"),
     "loss": ("loss", "#A8460F", "#FCE9DD"),
+    "smoothed": ("smoothed loss", "#7A4A00", "#FBF0E6"),
     "gradient": ("gradients", "#62308E", "#EFE6F6"),
     "delta": ("shared δ", "#4A4A4A", "#EEEEEE"),
     "state": ("optimizer", "#0F6B6B", "#DFF1F1"),
@@ -41,7 +43,9 @@ class Styles:
 
     def number(self, role: str, look: Mapping[str, Any] | None = None) -> Format:
         """A number of a group: more decimals where the numbers are small by nature."""
-        decimals = 8 if role in ("gradient", "delta", "loss", "state") else 6
+        if role == "dealt":
+            return self(num_format="0", align="center", **(look or {"bg_color": GROUPS[role][2]}))
+        decimals = 8 if role in ("gradient", "delta", "loss", "smoothed", "state") else 6
         return self(num_format="0." + "0" * decimals, **(look or {"bg_color": GROUPS[role][2]}))
 
     def header(self, role: str) -> Format:
@@ -167,6 +171,18 @@ class Sheet:
             "error_message": f"Type {wanted}.",
         }
         self._input(row, column, value, rule)
+
+    def whole_inputs(self, first: int, last: int, column: int, least: int, most: int) -> None:
+        """Let the input cells of a column take whole numbers from ``least`` to ``most`` only."""
+        rule = {
+            "validate": "integer",
+            "criteria": "between",
+            "minimum": least,
+            "maximum": most,
+            "error_title": "Out of range",
+            "error_message": f"Type a whole number from {least} to {most}.",
+        }
+        self.xlsx.data_validation(first, column, last, column, rule)
 
     def _input(self, row: int, column: int, value: float, rule: Mapping[str, Any]) -> None:
         self.number(row, column, value, self.styles(num_format="General", bold=True, **INPUT))

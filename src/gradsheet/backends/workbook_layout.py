@@ -32,11 +32,12 @@ from gradsheet.expression import (
     format_number,
     render,
 )
-from gradsheet.network import Network
+from gradsheet.network import Network, input_name, of_sample, target_name
 from gradsheet.optimizers import LEARNING_RATE
 
 BACKPROP = "Backprop"
 LEARNING_RATES = "Learning rates"
+SAMPLES = "Samples"
 GRADIENT_CHECK = "Gradient check"
 DERIVATION = "Derivation"
 README = "Read me"
@@ -59,6 +60,7 @@ it shows fewer iterations than the table where that is not enough."""
 LONGEST_FORMULA = 8_192  # characters, Excel's limit
 MOST_COLUMNS = 16_384  # Excel's limit
 MOST_ROWS = 1_048_576  # Excel's limit
+MOST_SAMPLES = 100_000
 MOST_RATES = 50  # more curves cannot be told apart in one chart
 
 
@@ -170,6 +172,62 @@ class Table:
 
 
 @dataclass(frozen=True)
+class SampleTable:
+    """The sheet Samples, from which data are taken: a header row, under it one row per sample.
+
+    The first column numbers the samples; ``written`` maps an input's or a target's name to the column
+    that holds its numbers as they were written. Where it is standardised, ``centred`` has the column
+    that lacks the mean, and ``seen`` that of what the network sees; the mean and the standard deviation
+    stand above what was written.
+    """
+
+    written: Mapping[str, int]
+    centred: Mapping[str, int]
+    samples: int
+
+    MEAN_ROW, DEVIATION_ROW = 3, 4
+    HEADER_ROW = 6
+
+    @cached_property
+    def standardized(self) -> Mapping[str, int]:
+        """The columns of what is standardised, behind those that lack the mean."""
+        return {name: column + len(self.centred) for name, column in self.centred.items()}
+
+    @cached_property
+    def seen(self) -> Mapping[str, int]:
+        """The columns that the network sees."""
+        return {**self.written, **self.standardized}
+
+    @property
+    def headers(self) -> Mapping[int, str]:
+        """The header of every column but the first."""
+        return {
+            **{
+                c: f"{name} written" if name in self.centred else name
+                for name, c in self.written.items()
+            },
+            **{c: f"{name} − mean" for name, c in self.centred.items()},
+            **{c: name for name, c in self.standardized.items()},
+        }
+
+    @property
+    def first_row(self) -> int:
+        return self.HEADER_ROW + 1
+
+    @property
+    def last_row(self) -> int:
+        return self.HEADER_ROW + self.samples
+
+    @property
+    def formulas(self) -> int:
+        return len(self.centred) * (2 * self.samples + 2)
+
+    def span(self, column: int) -> str:
+        """Absolute range of a column over all samples."""
+        return area(self.first_row, column, self.last_row, column)
+
+
+@dataclass(frozen=True)
 class Plan:
     """The places of a workbook: the program's table, and one table per compared learning rate.
 
@@ -197,6 +255,11 @@ class Plan:
     def __post_init__(self) -> None:
         check_width(len(self.names) + 1)
         check_width(self.rates * (len(self.trained_names) + 2) + 1)
+        if self.program.network.samples > MOST_SAMPLES:
+            raise TooLargeError(
+                f"{self.program.network.samples:,} samples are more than the {MOST_SAMPLES:,} that open "
+                "comfortably in a sheet; use fewer"
+            )
         if self.steps + self.header_row + 2 > MOST_ROWS:
             raise TooLargeError(
                 f"{self.steps:,} steps need more rows than the {MOST_ROWS:,} of a sheet; use fewer"
@@ -233,8 +296,8 @@ class Plan:
 
     @cached_property
     def fixed_names(self) -> frozenset[str]:
-        """Data and frozen parameters: the same in every iteration and for every learning rate."""
-        inputs = {q.name for q in self.program.of_role("data", "parameter")}
+        """Data and frozen parameters: in every iteration the same for every learning rate."""
+        inputs = {q.name for q in self.program.of_role("dealt", "data", "parameter")}
         return frozenset(inputs - set(self.program.trained))
 
     @cached_property
@@ -246,6 +309,21 @@ class Plan:
     def backprop(self) -> Table:
         columns = {name: column for column, name in enumerate(self.names, 1)}
         return Table(BACKPROP, self.header_row, columns, self.steps)
+
+    @cached_property
+    def samples(self) -> SampleTable | None:
+        """The sheet of all samples, where they are dealt in batches or standardised."""
+        network = self.program.network
+        if network.batch_size is None and not network.standardize:
+            return None
+        names = {
+            "inputs": [input_name(k) for k in range(1, network.sizes[0] + 1)],
+            "targets": [target_name(k) for k in range(1, network.sizes[-1] + 1)],
+        }
+        written = {name: k for k, name in enumerate((*names["inputs"], *names["targets"]), 1)}
+        standardized = [name for key in names if key in network.standardize for name in names[key]]
+        centred = {name: k for k, name in enumerate(standardized, len(written) + 1)}
+        return SampleTable(written, centred, network.samples)
 
     @cached_property
     def workings(self) -> tuple[Table, ...]:
@@ -300,6 +378,7 @@ class Plan:
             + 2 * parameters * (evaluated + 1)
             + 3 * users
             + len(self.names)
+            + (0 if self.samples is None else self.samples.formulas)
         )
 
 
@@ -359,7 +438,7 @@ def least_columns(network: Network) -> int:
     neurons = sum(layer.neurons for layer in network.layers)
     parameters = sum(layer.neurons * layer.fan_in for layer in network.layers)
     per_sample = network.sizes[0] + network.sizes[-1] + 2 * neurons  # data, sums and their δ
-    return 2 * parameters + network.samples * per_sample
+    return 2 * parameters + network.slots * per_sample
 
 
 def check_size(plan: Plan) -> None:
@@ -373,11 +452,14 @@ def check_size(plan: Plan) -> None:
         )
 
 
-def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str, tuple[str | None, str]]:
+Templates = tuple[str | None, str | None]
+
+
+def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str, Templates]:
     """For each column of a table its formula in the first row and in all further rows.
 
-    The templates hold ``{r}`` for the number of their own row and ``{p}`` for that of the row above.
-    The first is None where the cell is an input of the user.
+    The templates hold ``{r}`` for the number of their own row, ``{p}`` for that of the row above and
+    ``{b}`` for that of the same iteration in Backprop. None stands for an input cell of the user.
     """
     program = plan.program
 
@@ -392,6 +474,9 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                     return f"$A{{{row}}}"
                 if name in table.columns:
                     return f"{xl_col_to_name(table.columns[name])}{{{row}}}"
+                if program.network.batch_size is not None and program[name].role == "data":
+                    start = quote(plan.backprop.sheet)
+                    return f"{start}!${xl_col_to_name(plan.backprop.columns[name])}{{b}}"
                 return plan.backprop.address(name, plan.backprop.first_row)
 
             return reference
@@ -400,7 +485,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
 
     here, above = reader("r", "p"), reader("p")
     updates = {update.parameter: update.guarded for update in program.updates}
-    templates: dict[str, tuple[str | None, str]] = {}
+    templates: dict[str, Templates] = {}
     for name in table.columns:
         if name == plan.CHART:
             continue
@@ -412,15 +497,35 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                 first = _written(quantity.first, here, quantity.label)
             templates[name] = (first, formula)
             continue
+        if program.network.batch_size is not None and quantity.role in ("dealt", "data"):
+            templates[name] = (dealt := _dealt(plan, quantity), dealt)
+            continue
         if name in updates:
             following = _written(updates[name], above, quantity.label)
         else:
             following = f"={above.reference(name)}"
         first_or_input = None
-        if table.sheet != BACKPROP:
+        if plan.samples is not None and quantity.role == "data":
+            sample = plan.samples.first_row + (quantity.sample or 1) - 1
+            first_or_input = f"={cell(sample, plan.samples.seen[name.partition('[')[0]], SAMPLES)}"
+        if table.sheet != plan.backprop.sheet:
             first_or_input = f"={plan.backprop.address(name, plan.backprop.first_row)}"
         templates[name] = (first_or_input, following)
     return templates
+
+
+def _dealt(plan: Plan, quantity: Quantity) -> str | None:
+    """The formula of a sample's number or of its data; None where shuffled numbers are typed in."""
+    network, slot = plan.program.network, quantity.sample or 1
+    if quantity.role == "data":
+        number = xl_col_to_name(plan.backprop.columns[of_sample("n", slot, network.slots)])
+        assert plan.samples is not None
+        column = plan.samples.seen[quantity.name.partition("[")[0]]
+        return f"=INDEX({SAMPLES}!{plan.samples.span(column)},{number}{{r}})"
+    if network.shuffle_seed is not None:  # a sheet that draws at random differs every time
+        return None
+    ahead = f"+{slot - 1}" if slot > 1 else ""
+    return f"=MOD(($A{{r}}-1)*{network.slots}{ahead},{network.samples})+1"
 
 
 def _written(expression: Expression, notation: Notation, label: str) -> str:

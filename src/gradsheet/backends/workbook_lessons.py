@@ -350,6 +350,13 @@ _OPTIMIZER = (
 )
 
 
+_SAMPLES = "Samples: all samples, from which Backprop takes those of every batch."
+_BATCHES = (
+    "Each update sees one batch; n is the number of a sample dealt, and all that its row shows is of "
+    "this batch. Every batch has another loss: E_smooth, an average with memory, shows whether it falls."
+)
+
+
 def write_read_me(sheet: Sheet, plan: Plan) -> None:
     network, styles = plan.program.network, sheet.styles
     sections = (
@@ -366,6 +373,7 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
             (
                 "Backprop: one row per iteration: data, weights, forward pass, loss, every ∂E/∂w; the "
                 "next row starts with the updated weights.",
+                *(() if plan.samples is None else (_SAMPLES,)),
                 "Learning rates: the same training with several learning rates, their loss curves, "
                 "and the critical rate beyond which gradient descent overshoots.",
                 "Gradient check: every ∂E/∂w beside the slope of the loss, measured without any "
@@ -401,6 +409,7 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
                 "Iteration k shows the network before its k-th update: the first row is the network "
                 "as it was given.",
                 *(() if network.is_plain else (_OPTIMIZER,)),
+                *(() if network.batch_size is None else (_BATCHES,)),
             ),
         ),
         (

@@ -66,7 +66,7 @@ def shown(name: str) -> str:
     if name.startswith("slope_"):
         total = name.removeprefix("slope_")
         return f"da_{total}/d{total}"
-    return name.replace("new_", "new ")
+    return name.removeprefix("previous ").replace("new_", "new ")
 
 
 def explain(reading: Reading, name: str, formula: Formula) -> Explanation:
@@ -154,13 +154,14 @@ class _Search:
         except Unreadable:
             return None
         parameter, first = self.name.removeprefix("new_"), self.formula.iteration == 0
-        world = self.reading.worlds[-1 if self.name in self.reading.updated else 0]
+        state, late = self.reading.states.get(self.name), self.reading.is_late(self.name)
+        world = self.reading.worlds[-1 if late or self.name in self.reading.updated else 0]
         known = {**world, "learning_rate": self.reading.rate_draws}
         for mistake in LEARNING_MISTAKES.values():
             for edited in mistake.edit(self.reading.program):
                 rule = edited.expression
                 if isinstance(edited, State):
-                    if edited.name != self.name:
+                    if edited.name != state:
                         continue
                     rule = edited.first if first and edited.first is not None else rule
                 elif not self.updates or edited.parameter != parameter:
@@ -204,7 +205,7 @@ class _Search:
         reading, reader = self.reading, self.reading.reader
         key = reader.key(node.at(self.formula.home), self.formula.iteration)
         name = reading.name_of(key)
-        shift = -1 if self.name in reading.updated else 0
+        shift = -1 if self.name in reading.updated or reading.is_late(self.name) else 0
         maybe_rate = name is None or (self.updates and self.is_anchored(node))
         if alike and not self.is_rate(key) and isinstance(reading.rate, Key) and maybe_rate:
             yield self.to(reading.rate, shift), self.rate_cause(node, key)
@@ -510,7 +511,9 @@ class _Search:
             if same(share, 1 / reading.rate_draws):
                 return "the learning rate is missing"
             if same(share, share[0]):
-                right = f"η·{shown(gradient_name(parameter))}" if reading.is_plain else "what it should be"
+                right = (
+                    f"η·{shown(gradient_name(parameter))}" if reading.is_plain else "what it should be"
+                )
                 return f"the step is {share[0]:g} times {right}"
         for other in reading.updated if reading.is_plain else ():
             if same(

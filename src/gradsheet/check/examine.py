@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from gradsheet.check.judge import (
     step_of,
 )
 from gradsheet.check.labels import read_label
+from gradsheet.check.learning import with_optimizer
 from gradsheet.check.links import at_own_rates, wrong_links
 from gradsheet.check.methods import (
     at_typed_rate,
@@ -34,14 +36,31 @@ from gradsheet.check.methods import (
     with_own_rates,
 )
 from gradsheet.check.own import own_reading
-from gradsheet.check.reading import Reading, is_backward, labelled_rate, new_name, readings
+from gradsheet.check.reading import (
+    COUNTERS,
+    Reading,
+    is_backward,
+    labelled_rate,
+    new_name,
+    readings,
+    refuse_unused,
+)
 from gradsheet.check.sheets import Book, Sheet, read, texts
 from gradsheet.check.structure import Formula, Key, NotUnderstood, Reader, find_parameters
 from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
-from gradsheet.expression import ATOM, PRODUCT, Expression, Form, format_number, negate, render
+from gradsheet.expression import (
+    ATOM,
+    PRODUCT,
+    Expression,
+    Form,
+    Previous,
+    format_number,
+    negate,
+    render,
+)
 
 
 def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | None = None) -> Verdict:
@@ -160,7 +179,8 @@ def best(reader: Reader) -> Judgement:
 
     Raises `NotUnderstood`, also where most of what it says of the forward pass would be wrong.
     """
-    found = readings(reader)
+    found = [with_optimizer(reading) for reading in readings(reader)]
+    refuse_unused(reader, found)
     judged = [with_own_rates(at_typed_rate(judge(reading))) for reading in found]
     judged = [each for each in judged if _follows(each)]
     if not judged:
@@ -255,6 +275,7 @@ def describe(judgement: Judgement) -> Understood:
             label.kind in ("step", "rate")
             and place in table.places
             and place not in reading.reader.loose
+            and Key(place) not in reading.quantities
         ):
             columns.setdefault("step" if label.kind == "step" else "learning rate", table.name(place))
     if isinstance(reading.rate, Key) and reading.rate.place is not None:
@@ -479,8 +500,8 @@ def _cells(table: Table, place: int, iterations: Sequence[int]) -> str:
 def expected_formula(reading: Reading, name: str, k: int) -> str:
     """The formula that belongs into a cell, in the user's own references."""
     rule, shift = rule_of(reading, name)
-    if name in reading.states:
-        state = reading.program[name]
+    if reading.is_state(name):
+        state = reading.program[reading.states[name]]
         rule = state.first if k == 0 and state.first is not None else state.rule or rule
     if name in reading.updated and new_name(name) in reading.keys:
         place = reading.keys[new_name(name)].place
@@ -501,8 +522,10 @@ def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
         if quantity in reading.typed:
             return format_number(reading.typed[quantity])
         key = reading.keys.get(quantity)
+        if key is None:  # what stands a row below
+            key, k = reading.keys.get(_LATE.get(quantity, Previous(quantity).key)), k + 1
         if key is None:
-            return quantity
+            return "t" if quantity == "iteration" else quantity
         if key.place is None:
             assert key.cell is not None
             return _absolute(reading, key.cell)
@@ -511,6 +534,10 @@ def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
     notation = sheet_notation(reference, lambda state: reference(state, k - 1))
     plain = {"sigmoid": Form("1/(1+EXP(-{0}))", PRODUCT, (ATOM,))}  # as people type it
     return render(rule, notation._replace(forms={**notation.forms, **plain}))
+
+
+_LATE = dict([COUNTERS])
+"""The number of the iterations that are past, in the next row, is that of this one."""
 
 
 def _absolute(reading: Reading, cell: Cell) -> str:
@@ -548,7 +575,7 @@ def _effects(judgement: Judgement) -> Iterator[str]:
     if losses is None:
         return
     last = max((k for k in range(len(losses)) if math.isfinite(losses[k])), default=0)
-    data = {q.name: found[q.name][: last + 1] for q in program.of_role("data")}
+    data = {q.name: found[q.name][: last + 1] for q in program.of_role("data") if q.name not in COUNTERS}
     fixed = all(np.ptp(values) <= 1e-9 * max(np.abs(values).max(), 1e-9) for values in data.values())
     start = {q.name: found[q.name][0] for q in program.of_role("parameter")}
     if last < 1 or not fixed or not all(map(math.isfinite, [*start.values(), rates[0]])):
@@ -556,6 +583,8 @@ def _effects(judgement: Judgement) -> Iterator[str]:
     if np.ptp(rates[np.isfinite(rates)]) > 0:
         return
     inputs = {**start, **{name: values[0] for name, values in data.items()}}
+    settings = {name: float(found[name][0]) for name in program.hyperparameters if name in found}
+    program = replace(program, hyperparameters={**program.hyperparameters, **settings})
     right = arrays.train(
         program, last + 1, rates[0] * abs(reading.factor), inputs=inputs, record=[program.loss]
     )

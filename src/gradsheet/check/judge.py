@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves
-from gradsheet.check.reading import Reading, is_backward, new_name
+from gradsheet.check.reading import Reading, column_numbers, is_backward, new_name
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import Array, Expression, Previous, evaluate, references
@@ -94,7 +94,7 @@ class _Judge:
         return Judgement(self.reading, tuple(wrong), self.judged, tuple(self.pasted))
 
     def is_judged(self, name: str) -> bool:
-        if name.startswith("new_"):
+        if name.startswith("new_") or self.reading.is_state(name):
             return True
         quantity = self.reading.program[name]
         return quantity.expression is not None or name in self.reading.updated
@@ -102,8 +102,8 @@ class _Judge:
     def column(self, name: str, place: int) -> Iterator[Wrong]:
         updates = name in self.reading.updated
         first = 1 if updates else 0  # the first weights are given
-        if name in self.reading.states and not self.reading.complete and not self.is_right(name, place, 0):
-            first = 1  # and so may be what was remembered before
+        if self.reading.is_state(name) and not self.reading.complete:
+            first = 1 if self.reading.is_late(name) or self.is_given(name, place) else 0
         live, numbers, blank = [], [], []
         for k in range(first, self.length):
             cell = self.table.cell(place, k)
@@ -150,6 +150,25 @@ class _Judge:
         if holes:
             yield self.wrong(name, place, "blank", holes, errors)
 
+    def is_given(self, name: str, place: int) -> bool:
+        """Whether a state of an optimizer begins with a number of its own, not with a 0 before it: one
+        that is typed or stands elsewhere, or the first gradient itself."""
+        formula = self.reader.formula(place, 0)
+        if formula is None:
+            return True
+        keys = [self.reader.key(cell, 0) for cell in self.cells(formula)]
+        known = {*self.reading.quantities, self.reading.rate}
+        if any(key.place is None and key not in known for key in keys):
+            return True
+        parameter = self.reading.states[name].partition("_")[2]
+        slope = self.reading.of(name).worlds[0].get(gradient_name(parameter), np.zeros(1))
+        try:
+            found = self.reading.of(name).found(formula)
+        except Unreadable:
+            return True
+        first = same(found, slope) or same(found, slope**2)
+        return first and self.length > 1 and self.is_right(name, place, 1) is not False
+
     def data(self, name: str, place: int) -> Iterator[Wrong]:
         """Data that is copied from cells outside the table, by a reference that slides off them."""
         slid = []
@@ -192,7 +211,7 @@ class _Judge:
         formula = self.reader.formula(place, k)
         if formula is None:
             return None
-        reading, first = self.reading.of(name), k == 0 and name in self.reading.states
+        reading, first = self.reading.of(name), k == 0 and self.reading.is_state(name)
         try:
             case = (name, first, self.signature(formula))
             if case not in self.verdicts:
@@ -278,7 +297,7 @@ class _Judge:
 
     def errors(self, name: str, place: int) -> Array:
         """The relative error of every cell of a column, by the numbers of the sheet itself."""
-        found = column_numbers(self.reading, place)
+        found = column_numbers(self.reader, place)
         expected = expected_numbers(self.reading, self.numbers, name)
         with np.errstate(all="ignore"):
             size = np.maximum(np.abs(expected), np.abs(found))
@@ -383,27 +402,27 @@ def _before(values: Array) -> Array:
     return np.concatenate([[np.nan], values[:-1]])
 
 
-def column_numbers(reading: Reading, place: int) -> Array:
-    """The numbers of a column by iteration; NaN where there is none."""
-    table = reading.table
-    cells = [table.cell(place, k) for k in range(len(table.lines))]
-    return np.array([reading.reader.book.number(cell) for cell in cells])
-
-
 def numbers(reading: Reading) -> Mapping[str, Array]:
     """All quantities that the sheet holds, or that are typed into its formulas, by iteration."""
     length = len(reading.table.lines)
     found = {name: np.full(length, value) for name, value in reading.typed.items()}
     for name, key in reading.keys.items():
         if key.place is not None:
-            found[name] = column_numbers(reading, key.place)
+            found[name] = column_numbers(reading.reader, key.place)
             if key.place in reading.reader.constant:
                 filled = found[name][~np.isnan(found[name])]
                 found[name] = np.where(np.isnan(found[name]), filled[0], found[name])
         else:
             assert key.cell is not None
             found[name] = np.full(length, reading.reader.book.number(key.cell))
-    found |= {Previous(name).key: _before(found[name]) for name in reading.states}
+    if not reading.is_plain:
+        counted = found["past"] + 1 if "past" in found else np.arange(1.0, length + 1)
+        found.setdefault("iteration", counted)
+    for late, name in reading.states.items():
+        if late == name and name in found:
+            found[Previous(name).key] = _before(found[name])
+        elif late != name and late in found:
+            found[name] = np.append(found[late][1:], np.nan)
     with np.errstate(all="ignore"):
         for quantity in reading.program.quantities:
             if quantity.expression is not None and quantity.name not in found:
@@ -419,7 +438,7 @@ def rate_numbers(reading: Reading, length: int) -> Array:
     if rate is None:
         return np.full(length, np.nan)
     if rate.place is not None:
-        return column_numbers(reading, rate.place)
+        return column_numbers(reading.reader, rate.place)
     assert rate.cell is not None
     return np.full(length, reading.reader.book.number(rate.cell))
 
@@ -433,7 +452,7 @@ def rule_of(reading: Reading, name: str) -> tuple[Expression, int]:
             return rules[parameter], shift
         weight, (step, downhill) = Quantity(parameter), step_of(reading, name)
         return weight - step if downhill else weight + step, shift
-    return reading.rules[name], 0
+    return reading.rules[reading.states.get(name, name)], -1 if reading.is_late(name) else 0
 
 
 def step_of(reading: Reading, name: str) -> tuple[Expression, bool]:
@@ -466,7 +485,8 @@ def expected_numbers(reading: Reading, found: Mapping[str, Array], name: str) ->
     with np.errstate(all="ignore"):
         result = scale * np.asarray(evaluate(rule, values), dtype=float)
         expected = np.array(np.broadcast_to(result, len(reading.table.lines)))
-        if name in reading.states and (first := reading.program[name].first) is not None:
+        first = reading.program[name].first if name in reading.program else None
+        if first is not None:
             expected[0] = np.broadcast_to(evaluate(first, values), len(expected))[0]
     return expected
 

@@ -86,10 +86,10 @@ def _layers(plan: Plan) -> Layers:
     layers = []
     for layer, spec in enumerate(network.layers):
         neurons = []
-        for sample in range(1, network.samples + 1):
+        for sample in range(1, network.slots + 1):
             for k in range(1, spec.neurons + 1):
                 names = (net.sum_name(network, layer, k), net.activation_name(network, layer, k))
-                total, output = (columns[net.of_sample(name, sample, network.samples)] for name in names)
+                total, output = (columns[net.of_sample(name, sample, network.slots)] for name in names)
                 neurons.append(Neuron(total, None if total == output else output, [], []))
         layers.append(tuple(neurons))
     activations = tuple(spec.activation for spec in network.layers)

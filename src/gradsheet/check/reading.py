@@ -35,7 +35,14 @@ from gradsheet.check.structure import (
     same,
 )
 from gradsheet.check.tables import Table
-from gradsheet.compiler import OPTIMIZER_ROLES, Program, Quantity, compile_network, gradient_name
+from gradsheet.compiler import (
+    TRAINING_ROLES,
+    Program,
+    Quantity,
+    Role,
+    compile_network,
+    gradient_name,
+)
 from gradsheet.expression import (
     Array,
     Constant,
@@ -58,6 +65,12 @@ DRAWS = 128
 """Random networks on which a formula has to agree: enough that even where all layers are ReLUs some are
 alive, and each ReLU is met on both sides."""
 
+
+REMEMBERING: tuple[Role, ...] = ("state", "smoothed")
+"""What follows from itself in the iteration before."""
+
+COUNTERS = ("iteration", "past")
+"""What counts the iterations: the number of one, from 1, and how many are past, from 0."""
 
 MOST_BEHIND_A_LOSS = 60
 """Cells between a loss and the outputs: where there are more it is no loss, and long chains
@@ -122,6 +135,7 @@ class Reading:
     def rules(self) -> Mapping[str, Expression]:
         """For every quantity its formula, in terms of quantities that the sheet holds."""
         known = self.keys.keys() | self.typed.keys()
+        known |= {self.states[name] for name in self.keys if self.is_late(name)}
         rules: dict[str, Expression] = {}
         for quantity in self.program.quantities:
             if quantity.expression is not None:
@@ -201,7 +215,7 @@ class Reading:
             if previous is None:
                 previous = self._remembered(scaled, (slopes(full), slopes(full)))
             scaled |= previous
-            for quantity in program.of_role(*OPTIMIZER_ROLES):
+            for quantity in program.of_role(*TRAINING_ROLES):
                 assert quantity.expression is not None
                 full[quantity.name] = scaled[quantity.name] = evaluate(quantity.expression, scaled)
                 if quantity.first is not None:
@@ -210,7 +224,7 @@ class Reading:
             full |= {new_name(name): value for name, value in after.items()}
             full |= previous
             worlds[shift] = full
-            previous = {Previous(q.name).key: full[q.name] for q in program.of_role("state")}
+            previous = {Previous(q.name).key: full[q.name] for q in program.of_role(*REMEMBERING)}
             fresh = {name: value for name, value in data().items() if name not in constant}
             values = {**values, **after, **fresh}
         return worlds
@@ -232,11 +246,11 @@ class Reading:
         previous: dict[str, Array] = {}
         for seen in gradients:
             known = {**values, **seen, **previous}
-            for quantity in self.program.of_role(*OPTIMIZER_ROLES):
+            for quantity in self.program.of_role(*TRAINING_ROLES):
                 expression = quantity.expression if previous else quantity.first or quantity.expression
                 assert expression is not None
                 known[quantity.name] = np.asarray(evaluate(expression, known))
-            previous = {Previous(q.name).key: known[q.name] for q in self.program.of_role("state")}
+            previous = {Previous(q.name).key: known[q.name] for q in self.program.of_role(*REMEMBERING)}
         return previous
 
     @cached_property
@@ -256,13 +270,23 @@ class Reading:
 
     def of(self, name: str) -> Reading:
         """The reading that judges a quantity."""
-        learns = self.is_update(name) or name in self.states
+        learns = self.is_update(name) or self.is_state(name)
         return self.of_learning if learns else self
 
     @cached_property
-    def states(self) -> frozenset[str]:
-        """What the optimizer remembers."""
-        return frozenset(q.name for q in self.program.of_role("state"))
+    def states(self) -> Mapping[str, str]:
+        """What the optimizer remembers, by every name: its own, and that of the iteration before, for
+        columns that stand a row below their gradients."""
+        names = [q.name for q in self.program.of_role(*REMEMBERING)]
+        return {own: name for name in names for own in (name, Previous(name).key)}
+
+    def is_state(self, name: str) -> bool:
+        """Whether a quantity is what the optimizer remembers."""
+        return name in self.states
+
+    def is_late(self, name: str) -> bool:
+        """Whether it is what was remembered in the iteration before."""
+        return self.states.get(name, name) != name
 
     @cached_property
     def rate_draws(self) -> Array:
@@ -273,7 +297,7 @@ class Reading:
     @cached_property
     def known(self) -> Mapping[Key, Array]:
         """The value of every key in the random networks."""
-        return _Known(self)
+        return KnownValues(self)
 
     def is_filled(self, k: int) -> bool:
         """Whether most of an iteration's cells are filled: the last one often holds weights only."""
@@ -304,7 +328,13 @@ class Reading:
         return scale * np.broadcast_to(value, DRAWS)
 
 
-class _Known(Mapping[Key, Array]):
+def column_numbers(reader: Reader, place: int) -> Array:
+    """The numbers of a column by iteration; NaN where there is none."""
+    cells = (reader.table.cell(place, k) for k in range(len(reader.table.lines)))
+    return np.array([reader.book.number(cell) for cell in cells])
+
+
+class KnownValues(Mapping[Key, Array]):
     """Values by key; a quantity of a far iteration has a value of its own, unlike any other."""
 
     def __init__(
@@ -368,12 +398,16 @@ def readings(reader: Reader) -> list[Reading]:
         for layers in arrange(reader, neurons, parameters)
         for loss in _Maker(reader, layers, parameters).find_losses()
     ]
-    for place, name in parameters.items():
+    return found
+
+
+def refuse_unused(reader: Reader, found: Sequence[Reading]) -> None:
+    """Raise `NotUnderstood` where a weight has no place in any of the readings."""
+    for place, name in find_parameters(reader).items():
         if place not in reader.constant and all(Key(place) not in each.quantities for each in found):
             raise NotUnderstood(
                 f"{name} in column {reader.table.name(place)} is in none of the sums that were found"
             )
-    return found
 
 
 @dataclass(frozen=True)
@@ -436,7 +470,7 @@ class _Maker:
         if loss.guessed and loss.factor is not None and scaled.factor > 0 and scaled.factor != 1.0:
             told = replace(loss, factor=loss.factor * scaled.factor)
             return _Maker(self.reader, self.layers, self.parameters).make(told)
-        return _with_helper_columns(scaled)
+        return with_helper_columns(scaled)
 
     # ------------------------------------------------------------ loss
 
@@ -569,7 +603,7 @@ class _Maker:
         if key.place is None:
             assert key.cell is not None
             return np.full(len(table.lines), book.number(key.cell))
-        return np.array([book.number(table.cell(key.place, k)) for k in range(len(table.lines))])
+        return column_numbers(self.reader, key.place)
 
     def sort_losses(self, outputs: Sequence[Key], by_kind: Mapping[str, list[int]]) -> None:
         """Losses without a header: columns that are a loss of one output, or of all outputs."""
@@ -841,11 +875,12 @@ class _Maker:
                 continue
             try:
                 keys = [key._replace(shift=0) for key in self.reader.keys(formula)]
+                keys = [other for key in keys for other in self.behind_memory(key)]
             except Unreadable:
                 continue
             uses[name] = [
                 key
-                for key in keys
+                for key in dict.fromkeys(keys)
                 if key.place is not None
                 and key not in self.quantities
                 and key.place not in self.reader.constant
@@ -857,6 +892,14 @@ class _Maker:
             own = [key for key in keys if counts[key] == 1]
             if len(own) == 1:
                 self.put(own[0], gradient_name(name))
+
+    def behind_memory(self, key: Key) -> list[Key]:
+        """A column; or what it reads, where it follows from itself in the row above, as of momentum."""
+        formula = self.reader.usual(key.place) if key.place is not None else None
+        read = self.reader.keys(formula) if formula is not None else []
+        if key in self.quantities or key._replace(shift=-1) not in read:
+            return [key]
+        return [other._replace(shift=0) for other in read if other.place != key.place]
 
     def is_whole(self, parameter: str, of: str) -> bool:
         """Whether ∂E1/∂w is all of ∂E/∂w: w is a weight of that output."""
@@ -1001,7 +1044,7 @@ def is_backward(name: str) -> bool:
     return re.match(r"dE\d*_d|delta_", name) is not None
 
 
-def _with_helper_columns(reading: Reading) -> Reading:
+def with_helper_columns(reading: Reading) -> Reading:
     """Find out which columns without a known header hold δ and other parts of the chain rule.
 
     A column is one where it computes it; or where everything that is wrong and reads the column would be
@@ -1037,6 +1080,7 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
     reader = reading.reader
     placed = set(reading.quantities.values())
     candidates = [q.name for q in reading.program.of_role("delta") if q.name not in placed]
+    candidates += [name for name in reading.states if not {name, reading.states[name]} & placed]
     unknown: dict[int, Formula] = {}
     for place in reader.table.places:
         label = reader.table.labels.get(place)
@@ -1104,9 +1148,9 @@ def _was_meant(reading: Reading, place: int, name: str) -> int:
         return 0
 
 
-def _healed(reading: Reading, places: Mapping[int, str]) -> _Known:
+def _healed(reading: Reading, places: Mapping[int, str]) -> KnownValues:
     """The random networks as if these places held the quantities, in this iteration and the last."""
-    return _Known(
+    return KnownValues(
         reading,
         {
             Key(place, shift): np.asarray(reading.expected(name, shift))
@@ -1142,7 +1186,8 @@ def _all_behind(reading: Reading, place: int, name: str) -> set[int]:
         keys = reader.keys(formula) if formula is not None else []
     except Unreadable:
         return set()
-    read = {key.place for key in keys if key.place not in (None, place) and key.shift == -1}
+    shifts = (-1,) if reading.is_plain else (-1, 0)
+    read = {key.place for key in keys if key.place not in (None, place) and key.shift in shifts}
     return {behind for each in read if each is not None for behind in (each, *reader.behind(each))}
 
 
@@ -1175,7 +1220,7 @@ def _values_of(reading: Reading, key: Key) -> Array | None:
     if formula is None:
         return None
     try:
-        values = reading.reader.value(formula, _Known(reading, backward=False))
+        values = reading.reader.value(formula, KnownValues(reading, backward=False))
         return np.asarray(np.broadcast_to(np.asarray(values, dtype=float), DRAWS))
     except (Unreadable, TypeError, ValueError):
         return None

@@ -383,6 +383,8 @@ def find_parameters(reader: Reader) -> dict[int, str]:
         except Unreadable:
             continue
         if Key(place, -1) in keys and any(key.place not in (place, None) for key in keys):
+            if not _keeps_itself(reader, formula, keys, Key(place, -1)):
+                continue  # an average, as of momentum
             match = re.fullmatch(r"([uv])\[?_?(\d.*)", plain(header))
             key = match[1] + re.sub(r"[^a-z0-9]+", "_", match[2]).strip("_") if match else ""
             named[place] = key or f"w{len(named) + 1}"
@@ -390,6 +392,18 @@ def find_parameters(reader: Reader) -> dict[int, str]:
     for place in [place for place, name in named.items() if name in repeated]:
         named[place] += f"_{reader.table.name(place)}"
     return named
+
+
+def _keeps_itself(reader: Reader, formula: Formula, keys: Sequence[Key], own: Key) -> bool:
+    """Whether a formula is the value before plus something else, not a share of it."""
+    values: dict[Key, Any] = dict(points(keys))
+    try:
+        change = reader.value(formula, {**values, own: values[own] + 1.0}) - reader.value(
+            formula, values
+        )
+    except (Unreadable, TypeError):
+        return True
+    return same(change, 1.0)
 
 
 def find_neurons(reader: Reader, parameters: Iterable[int]) -> list[Neuron]:
