@@ -25,6 +25,7 @@ notebook: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/workbook.py
+	$(BIN)/python benchmarks/large_network.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/check.py
 	$(BIN)/python benchmarks/batches.py

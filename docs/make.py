@@ -64,6 +64,16 @@ def pictures(folder: Path) -> None:
         )
 
 
+def predict_picture(path: Path) -> None:
+    """The sheet Predict of exclusive or: the network, and its answers before and after the training."""
+    with tempfile.TemporaryDirectory() as temporary:
+        book = Path(temporary) / "xor.xlsx"
+        generate.write_workbook(EXAMPLES["xor"], book, learning_rates=(1.0,))
+        pdf = libreoffice.convert(book, "pdf", Path(temporary))
+        page = _page(pdf, _number(pdf, "Predict: "), 110)
+        _save(_inked(page.crop((0, 0, page.width, page.height * 9 // 10))), path)  # without the footer
+
+
 def optimizers_sheet(path: Path) -> None:
     """The sheet Optimizers of the command that docs/optimizers.md shows with it."""
     rates = {"sgd": 0.005, "momentum": 0.01, "nesterov": 0.005, "adagrad": 10, "rmsprop": 1, "adam": 2}
@@ -90,19 +100,13 @@ def digit_pictures(folder: Path) -> None:
             load_weights(shipped_weights()).layers, path, prepare_mnist().test, progress=False
         )
         pdf = libreoffice.convert(path, "pdf", Path(temporary))
-        words = subprocess.run(["pdftotext", str(pdf), "-"], check=True, capture_output=True, text=True)
-        pages = words.stdout.split("\f")
         for name, title, resolution in (
             ("digit", "A neural network that reads digits: ", 110),
             ("conv1", "Conv1: ", 100),
             ("conv4", "Conv4: ", 100),
         ):
-            number = next(k for k, text in enumerate(pages, 1) if text.startswith(title))
-            page = _page(pdf, number, resolution)
-            ink = ImageChops.difference(page, Image.new("RGB", page.size, "white")).getbbox()
-            assert ink is not None
-            left, top, right, bottom = ink
-            _save(page.crop((left - 8, top - 8, right + 8, bottom + 8)), folder / f"{name}_sheet.png")
+            page = _page(pdf, _number(pdf, title), resolution)
+            _save(_inked(page), folder / f"{name}_sheet.png")
 
 
 def _page(pdf: Path, number: int, resolution: int) -> Image.Image:
@@ -110,6 +114,20 @@ def _page(pdf: Path, number: int, resolution: int) -> Image.Image:
     pages = ["-f", str(number), "-l", str(number), "-r", str(resolution), "-singlefile"]
     subprocess.run(["pdftoppm", *pages, "-png", str(pdf), str(target)], check=True)
     return Image.open(target.with_suffix(".png")).convert("RGB")
+
+
+def _number(pdf: Path, title: str) -> int:
+    """The number of the page that begins with a title."""
+    words = subprocess.run(["pdftotext", str(pdf), "-"], check=True, capture_output=True, text=True)
+    return next(k for k, text in enumerate(words.stdout.split("\f"), 1) if text.startswith(title))
+
+
+def _inked(page: Image.Image) -> Image.Image:
+    """The page without its margins."""
+    ink = ImageChops.difference(page, Image.new("RGB", page.size, "white")).getbbox()
+    assert ink is not None
+    left, top, right, bottom = ink
+    return page.crop((left - 8, top - 8, right + 8, bottom + 8))
 
 
 def _save(picture: Image.Image, path: Path) -> None:
@@ -120,6 +138,7 @@ if __name__ == "__main__":
     generate.write_workbook(EXAMPLES["seed"], EXAMPLE)
     (DOCS / "commands.md").write_text(command_reference(), encoding="utf-8")
     pictures(DOCS / "images")
+    predict_picture(DOCS / "images" / "predict_sheet.png")
     optimizers_sheet(DOCS / "images" / "optimizers_sheet.png")
     misread_digits(DOCS / "images" / "mnist_errors.png")
     digit_pictures(DOCS / "images")

@@ -34,6 +34,7 @@ CORE = {
         "gradsheet.expression",
         "gradsheet.optimizers",
     },
+    "gradsheet.matrices": {"gradsheet.compiler", "gradsheet.network", "gradsheet.expression"},
 }
 """What each module of the core may import of gradsheet; a backend may import the core."""
 

@@ -280,7 +280,7 @@ def test_names_that_look_like_formulas_or_links_stay_text(tmp_path):
     generate.write_workbook(network, path, steps=2, learning_rates=(0.1,))
     sheets = ironcalc.recalculate(path)
     assert sheets["Backprop"][0, 0] == 'Back-propagation, live: =HYPERLINK("http://example.org")'
-    words = row_of(sheets, "Backprop", Plan.HEADER_ROW - 1)
+    words = row_of(sheets, "Backprop", Plan(compile_network(network), 2, 1).header_row - 1)
     assert [f"input {k}: {name}, sample 1" in words for k, name in enumerate(names, 1)] == [True] * 4
     book = openpyxl.load_workbook(path)
     external = [
@@ -322,7 +322,7 @@ def test_inputs_are_validated_and_the_header_is_frozen(seed):
     assert ("B4", "whole", "1", "100") in [(str(r.sqref), r.type, r.formula1, r.formula2) for r in rules]
     assert sheet.print_title_rows == "$8:$9"
     assert book.sheetnames[:5] == [
-        "Backprop", "Learning rates", "Gradient check", "Derivation", "Read me",
+        "Backprop", "Learning rates", "Predict", "Gradient check", "Derivation",
     ]  # fmt: skip
 
 

@@ -161,6 +161,11 @@ class Program:
         return tuple(quantity for quantity in self.quantities if quantity.role in roles)
 
     @property
+    def prediction(self) -> tuple[Quantity, ...]:
+        """The forward pass of one sample, the first: that of every other is the same."""
+        return tuple(q for q in self.of_role("forward") if q.sample in (None, 1))
+
+    @property
     def trained(self) -> tuple[str, ...]:
         """The parameters that learning changes, in the order of their gradients."""
         return tuple(update.parameter for update in self.updates)

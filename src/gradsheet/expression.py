@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -517,17 +518,20 @@ def partial_derivatives(
     return {}
 
 
-def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
+def evaluate(
+    expression: Expression, values: Mapping[str, Any], operations: Mapping[str, Any] = OPERATIONS
+) -> Any:
     """The value of ``expression``; ``values`` holds a float64 scalar or array for every name."""
-    match expression:
-        case Constant(value):
-            return np.float64(value)
+    match expression:  # the frequent ones first
         case Reference(name):
             return values[name]
+        case Application(operation, arguments):
+            known = [evaluate(argument, values, operations) for argument in arguments]
+            return operations[operation].value(*known)
+        case Constant(value):
+            return np.float64(value)
         case Previous():
             return values[expression.key]
-        case Application(operation, arguments):
-            return OPERATIONS[operation].value(*(evaluate(argument, values) for argument in arguments))
     raise TypeError(f"not an expression: {expression!r}")
 
 
@@ -554,7 +558,9 @@ class Form(NamedTuple):
 class Notation(NamedTuple):
     """All that a printing backend has to say: names, numbers, brackets, and a form per operation.
 
-    ``previous`` is the name of a quantity in the iteration before.
+    ``previous`` is the name of a quantity in the iteration before. ``gather`` may print a run of
+    operands alike as one: it takes the operation and, factor by factor, the names in the run (w1 w2 and
+    i1 i2 for the terms w1·i1, w2·i2), and returns the text with how tightly it binds, or None.
     """
 
     reference: Callable[[str], str]
@@ -562,6 +568,7 @@ class Notation(NamedTuple):
     constant: Callable[[float], str]
     brackets: str
     forms: Mapping[str, Form]
+    gather: Callable[[str, Sequence[tuple[str, ...]]], tuple[str, int] | None] | None = None
 
 
 def render(expression: Expression, notation: Notation) -> str:
@@ -579,15 +586,39 @@ def _render(expression: Expression, notation: Notation) -> tuple[str, int]:
             return notation.previous(name), ATOM
         case Application(operation, arguments):
             form = notation.forms[operation]
+            printed = list(_operands(operation, arguments, notation))
+            if operation == "add" and len(printed) == 1:
+                return printed[0]
             operands = []
-            for position, argument in enumerate(arguments):
-                text, binds = _render(argument, notation)
+            for position, (text, binds) in enumerate(printed):
                 needed = form.needs[min(position, len(form.needs) - 1)]
                 operands.append(text if binds >= needed else notation.brackets.format(text))
             if "{*}" in form.template:
                 return form.template.replace("{*}", form.separator.join(operands)), form.binds
             return form.template.format(*operands), form.binds
     raise TypeError(f"not an expression: {expression!r}")
+
+
+def _operands(
+    operation: str, arguments: tuple[Expression, ...], notation: Notation
+) -> Iterator[tuple[str, int]]:
+    """The operands as they are printed, runs of them as one where the notation gathers these."""
+    if notation.gather is None or operation not in ("add", "detached_max"):
+        yield from (_render(argument, notation) for argument in arguments)
+        return
+    for _, run in groupby(arguments, lambda argument: len(_names(argument))):
+        terms = list(run)
+        gathered = None
+        if len(terms) > 1 and _names(terms[0]):
+            gathered = notation.gather(operation, list(zip(*map(_names, terms), strict=True)))
+        yield from [gathered] if gathered else (_render(term, notation) for term in terms)
+
+
+def _names(expression: Expression) -> tuple[str, ...]:
+    """The factors of a term, where all of them are names."""
+    factors = _parts(expression, "multiply")
+    names = tuple(factor.name for factor in factors if isinstance(factor, Reference))
+    return names if len(names) == len(factors) else ()
 
 
 SYMBOLS: Mapping[str, str] = {
@@ -660,3 +691,21 @@ TEXT = Notation(
     },
 )
 """Plain text, for the words over a column and for error messages."""
+
+
+def _summed(operation: str, factors: Sequence[tuple[str, ...]]) -> tuple[str, int] | None:
+    """``Σ w·i`` for w1·i1 + w2·i2 + …: what the names of a run have in common."""
+    common = "·".join(map(_common, factors))
+    if operation == "detached_max":
+        return common, SUM
+    return f"Σ {common}", SUM
+
+
+def _common(names: tuple[str, ...]) -> str:
+    """``i1`` for i1[1], i1[2] …; ``δ_o`` for δ_o1, δ_o2 …; ``w`` for w1, w2 …"""
+    bases = list(dict.fromkeys(name.partition("[")[0] for name in names))
+    return label(bases[0] if len(bases) == 1 else bases[0].rstrip("0123456789").rstrip("_"))
+
+
+SUMMED_TEXT = TEXT._replace(gather=_summed)
+"""Plain text for large networks, whose sums are too long to be written out."""

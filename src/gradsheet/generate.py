@@ -18,6 +18,7 @@ from gradsheet.backends import arrays, workbook, workbook_optimizers
 from gradsheet.backends.workbook_layout import (
     FORMULAS_WARN,
     MOST_RATES,
+    POINTS,
     Lesson,
     Plan,
     Trace,
@@ -27,12 +28,14 @@ from gradsheet.backends.workbook_layout import (
 )
 from gradsheet.backends.workbook_lessons import EPSILON
 from gradsheet.backends.workbook_optimizers import Comparison
+from gradsheet.backends.workbook_predict import Prediction
 from gradsheet.compiler import Program, Role, compile_network
 from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError
 from gradsheet.examples import EXAMPLES
+from gradsheet.expression import Array
 from gradsheet.files import make_folder, replacing
-from gradsheet.network import Network
+from gradsheet.network import Network, mean_and_deviation
 from gradsheet.sweep import checked_learning_rates, sweep
 
 LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
@@ -263,8 +266,10 @@ def demo(folder: Path) -> Iterator[Path]:
 def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: Sequence[float]) -> Trace:
     table = arrays.train(program, plan.steps, learning_rate)
     comparison = arrays.train(program, plan.comparison_steps, np.array(learning_rates, dtype=np.float64))
+    prediction = Prediction(plan)
     inputs = [quantity.name for quantity in program.of_role("data", "parameter")]
     first, last = ({name: float(table[name][row]) for name in inputs} for row in (0, -1))
+    shown = dict(zip(prediction.inputs, program.network.seen_inputs[0], strict=True))
     return Trace(
         learning_rate=learning_rate,
         table=table,
@@ -275,4 +280,42 @@ def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: S
             arrays.critical_learning_rate(program, first),
             arrays.critical_learning_rate(program, last),
         ),
+        predicted={n: float(v) for n, v in arrays.predict(program, {**last, **shown}).items()},
+        maps=[_map_values(prediction, (first, last)[drawn.step]) for drawn in prediction.maps],
+        sampled=_sampled(prediction, last) if prediction.maps else (),
     )
+
+
+def _map_values(prediction: Prediction, weights: Mapping[str, float]) -> Array:
+    """What the network answers at the points of a map: rows from the top, columns from the left."""
+    (left, right), (bottom, top) = prediction.first_ranges()
+    across, up = np.linspace(left, right, POINTS), np.linspace(top, bottom, POINTS)
+    return _answers(prediction, weights, np.meshgrid(across, up))
+
+
+def _answers(prediction: Prediction, weights: Mapping[str, float], inputs: Sequence[Array]) -> Array:
+    """What the network answers to inputs as they are written: an output, or the number of a class."""
+    network = prediction.network
+    seen = list(inputs)
+    if "inputs" in network.standardize:
+        units = map(mean_and_deviation, zip(*network.inputs, strict=True))
+        seen = [(x - mean) / deviation for x, (mean, deviation) in zip(seen, units, strict=True)]
+    points = dict(zip(prediction.inputs, seen, strict=True))
+    values = arrays.predict(prediction.plan.program, {**weights, **points})
+    answers = np.stack([np.broadcast_to(values[n], np.shape(seen[0])) for n in prediction.decisive])
+    shown = answers.argmax(axis=0) + 1.0 if prediction.predicts_class else answers[0]
+    if "targets" in network.standardize:
+        mean, deviation = mean_and_deviation([row[0] for row in network.targets])
+        shown = shown * deviation + mean
+    return np.asarray(shown, dtype=np.float64)
+
+
+def _sampled(prediction: Prediction, weights: Mapping[str, float]) -> list[list[float]]:
+    """Inputs, target and answer of every sample, as `Prediction.sample_formulas` writes them."""
+    network = prediction.network
+    targets = np.array(network.targets)
+    wanted = targets.argmax(axis=1) + 1.0 if prediction.predicts_class else targets[:, 0]
+    inputs = np.array(network.inputs).T
+    answers = _answers(prediction, weights, list(inputs))
+    rows: list[list[float]] = np.column_stack([*inputs, wanted, answers]).tolist()
+    return rows

@@ -51,6 +51,9 @@ CLASS_LOSSES = ("categorical_cross_entropy", "softmax_cross_entropy")
 MAGNITUDE_LIMIT = 1e6
 """Largest number a network may hold: beyond it, squares and products overflow in a sheet."""
 
+MOST_WRITTEN_OUT = 12
+"""Of a network with more weights, sheets and derivation show layers as ranges and matrices."""
+
 SHARES_TOLERANCE = 1e-12
 """The gradient of a softmax is p − t only where the targets t sum to 1, up to this much rounding."""
 
@@ -174,6 +177,11 @@ class Network:
     def architecture(self) -> str:
         """The sizes as people write them: ``2-2-2``."""
         return "-".join(map(str, self.sizes))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it has too many weights for every one of them to be written out."""
+        return sum(layer.neurons * layer.fan_in for layer in self.layers) > MOST_WRITTEN_OUT
 
     @property
     def samples(self) -> int:

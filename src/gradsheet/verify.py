@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from gradsheet.backends.workbook_layout import (
     LEARNING_RATES,
     NETWORK,
     NETWORK_ROW,
+    POINTS,
+    PREDICT,
     SAMPLES,
     Plan,
     SampleTable,
@@ -39,6 +41,7 @@ from gradsheet.backends.workbook_layout import (
     cell,
 )
 from gradsheet.backends.workbook_optimizers import COMPARED
+from gradsheet.backends.workbook_predict import Map, Prediction, class_names
 from gradsheet.compiler import Role, compile_network, gradient_name
 from gradsheet.engines import CellError, Changes, Sheets, Value, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
@@ -154,8 +157,10 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
     Raises `WorkbookError` when gradsheet did not write it, or as an exercise, or its columns were moved,
     `MissingDependencyError` without PyTorch or an engine.
     """
-    # The text of a workbook needs no second opinion: it is read once.
-    text = ironcalc.recalculate(path)
+    # The text of a workbook needs no second opinion: it is read once. Opening it is what takes long.
+    changes: Changes = {}
+    opened = ironcalc.recalculate_each(path, iter(lambda: changes, None))
+    text = next(opened)
     if {"Digit", "Layers"} <= text.keys():
         from gradsheet.mnist.workbook_verify import verify_cnn
 
@@ -174,11 +179,12 @@ def verify(path: Path, engines: Sequence[str] = ("ironcalc",)) -> Verdict | CnnV
         )
     runs = []
     for engine in engines:
-        sheets = ENGINES[engine].recalculate(path)
+        sheets = text if engine == "ironcalc" else ENGINES[engine].recalculate(path)
         check_headers(path, plan, sheets)
         check_inputs(path, plan, sheets)
         runs.append(_judge(plan, sheets, engine, False, autograd))
-        changed = ENGINES[engine].recalculate(path, changes_of(plan, sheets))
+        changes = changes_of(plan, sheets)
+        changed = next(opened) if engine == "ironcalc" else ENGINES[engine].recalculate(path, changes)
         runs.append(_judge(plan, changed, engine, True, autograd))
     return Verdict(str(path), plan.program.network.name, plan.steps, tuple(runs))
 
@@ -241,7 +247,10 @@ def check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
     positive = _rate_cells(plan)
     if not plan.table_alone:
         positive += [(GRADIENT_CHECK, 4, 1), (GRADIENT_CHECK, 5, 1)]
-    for sheet, row, column in (*positive, *_number_cells(plan)):
+    numbers = list(_number_cells(plan))
+    if not plan.table_alone:
+        numbers += [(PREDICT, *place) for place in Prediction(plan).typed]
+    for sheet, row, column in (*positive, *numbers):
         value = sheets.get(sheet, {}).get((row, column))
         least = 0.0 if (sheet, row, column) in positive else -math.inf
         if not least < number_in(value) < math.inf:
@@ -313,6 +322,10 @@ def changes_of(plan: Plan, sheets: Sheets) -> Changes:
     for row, column in _dealt_cells(plan):  # the next sample
         number = number_in(sheets[plan.backprop.sheet].get((row, column)))
         changes[plan.backprop.sheet, row, column] = number % plan.program.network.samples + 1
+    if not plan.table_alone:
+        for position, typed in enumerate(Prediction(plan).typed):
+            number = number_in(sheets[PREDICT].get(typed))
+            changes[PREDICT, *typed] = number * _factor(position) if number else 0.015625
     return changes
 
 
@@ -431,7 +444,7 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
         column, shown = 1 + number, Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, table.steps)
         own = number_in(sheets[LEARNING_RATES].get((plan.RATES_ROW, column)))
         losses = judge_table(judge, plan, table, network, own, oracle)[plan.program.shown_loss]
-        judge_losses(judge, shown, plan.RATES_ROW + 1, column, losses, plan.program.shown_loss)
+        judge_losses(judge, shown, plan.RATES_ROW + 1, column, plan.program.shown_loss, losses)
         place = (shown.header_row, column)
         found, expected = np.array([number_in(sheets[LEARNING_RATES].get(place))]), np.array([own])
         judge.compare(
@@ -443,6 +456,7 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
         _judge_best_rate(judge, plan)
         _judge_gradient_check(judge, plan, truth, oracle)
         _judge_derivation(judge, plan, truth)
+        _judge_predict(judge, plan, oracle)
     judge_errors(judge)
     listed = tuple(judge.differences[:LISTED])
     return Run(engine, changed, rate, tuple(judge.groups), listed, judge.differing)
@@ -547,7 +561,15 @@ class _Column:
 
     @property
     def seen(self) -> Array:
-        return (self.written - self.mean) / self.deviation if self.is_standardized else self.written
+        return self.see(self.written)
+
+    def see(self, written: Array) -> Array:
+        """What the network sees of any numbers of this column."""
+        return (written - self.mean) / self.deviation if self.is_standardized else written
+
+    def restored(self, seen: Any) -> Any:
+        """Numbers that the network gives, as they are written."""
+        return seen * self.deviation + self.mean if self.is_standardized else seen
 
 
 def sample_columns(sheets: Sheets, samples: SampleTable) -> dict[str, _Column]:
@@ -657,7 +679,7 @@ _GROUP_NAMES: Mapping[Role, str] = {
 
 
 def judge_losses(
-    judge: Judge, table: Table, final_row: int, column: int, losses: Array, name: str
+    judge: Judge, table: Table, final_row: int, column: int, name: str, losses: Array
 ) -> None:
     """A column of a table of losses, and the final loss above it."""
     found = column_of(judge.sheets, table, column)
@@ -749,7 +771,7 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
     moved = Table(GRADIENT_CHECK, first + count + 6, {}, 2 * count)
     items = [
         (q.name, moved.first_row, column, column_of(judge.sheets, moved, column), values[q.name], floor)
-        for column, q in enumerate(program.of_role("forward", "loss"), 2)
+        for column, q in enumerate(plan.evaluated, 2)
         for floor in [_floor([*inputs.values(), values[program.loss]])]
     ]
     judge.compare(GRADIENT_CHECK, "moved weights", items)
@@ -771,6 +793,149 @@ def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> N
     judge.compare(DERIVATION, "every line", lines())
 
 
+def _judge_predict(judge: Judge, plan: Plan, oracle: Any) -> None:
+    """The forward pass of the typed input, the maps, and the list of the samples."""
+    prediction, cells = Prediction(plan), judge.sheets[PREDICT]
+    samples = _written(plan, judge.sheets)
+    typed = {n: np.array([number_in(cells.get(place))]) for n, place in prediction.inputs.items()}
+    values = _predicted(judge, prediction, -1, typed, oracle)
+    floor = _floor([values[shown.name] for shown in prediction.shown])
+
+    def item(name: str, row: int, column: int, expected: float) -> Item:
+        found = np.array([number_in(cells.get((row, column)))])
+        return name, row, column, found, np.array([expected]), floor
+
+    lines = [item(s.name, s.row, s.column, float(values[s.name][0])) for s in prediction.shown]
+    judge.compare(PREDICT, "forward pass", lines)
+    answers = [float(values[name][0]) for name in prediction.outputs]
+    if prediction.predicts_class and np.isfinite(answers).all():
+        names = class_names(plan.program.network)
+        place = (prediction.class_row, 1)
+        ties = [n for n, share in zip(names, answers, strict=True) if share >= max(answers) - TOLERANCE]
+        found = cells.get(place)
+        judge.same_text(PREDICT, "answer", {place: str(found) if found in ties else ties[0]})
+    elif plan.program.network.loss == "binary_cross_entropy":
+        decided = [
+            (row, a) for row, a in enumerate(answers, prediction.answer_row) if abs(a - 0.5) > TOLERANCE
+        ]
+        lines = [item("class", row, 2, float(answer >= 0.5)) for row, answer in decided]
+        judge.compare(PREDICT, "answer", lines)
+    elif "targets" in plan.program.network.standardize:
+        own = [samples[target_name(k)].restored(answer) for k, answer in enumerate(answers, 1)]
+        lines = [item("as written", row, 2, v) for row, v in enumerate(own, prediction.answer_row)]
+        judge.compare(PREDICT, "answer", lines)
+    if prediction.maps:
+        axes, points = zip(
+            *(_map_items(judge, prediction, m, oracle) for m in prediction.maps), strict=True
+        )
+        judge.compare(PREDICT, "axes of the maps", chain(*axes))
+        judge.compare(PREDICT, "maps", chain(*points))
+        _judge_list(judge, prediction, samples, oracle)
+
+
+def _judge_list(
+    judge: Judge, prediction: Prediction, samples: Mapping[str, _Column], oracle: Any
+) -> None:
+    """The list of the samples beside the maps: inputs, target, and what the trained network answers."""
+    network = prediction.network
+    points = {n: samples[n.partition("[")[0]].written for n in prediction.inputs}
+    answers = _predicted(judge, prediction, -1, points, oracle)
+    count = network.sizes[-1] if prediction.predicts_class else 1
+    targets = np.stack([samples[target_name(k)].written for k in range(1, count + 1)])
+    numbers = np.stack([answers[name] for name in prediction.decisive])
+    table = Table(PREDICT, prediction.samples_row - 1, {}, network.samples)
+    listed: list[Item] = []
+    for column, wanted in enumerate((*points.values(), targets, numbers), 1):
+        found = column_of(judge.sheets, table, column)
+        if column >= 3:
+            wanted = _answers(prediction, wanted, found, samples if column == 4 else None)
+        listed.append(("sample", table.first_row, column, found, wanted, _floor([wanted])))
+    judge.compare(PREDICT, "samples", listed)
+
+
+def _written(plan: Plan, sheets: Sheets) -> dict[str, _Column]:
+    """Inputs and targets of all samples by name, as they stand in the sheet."""
+    if plan.samples is not None:
+        return sample_columns(sheets, plan.samples)
+    count, table = plan.program.network.samples, plan.backprop
+    found: dict[str, list[float]] = {}
+    for quantity in plan.program.of_role("data"):
+        number = number_in(sheets[BACKPROP].get((table.first_row, table.columns[quantity.name])))
+        found.setdefault(quantity.name.partition("[")[0], []).append(number)
+    assert all(len(numbers) == count for numbers in found.values())
+    return {name: _Column(np.array(numbers), is_standardized=False) for name, numbers in found.items()}
+
+
+def _predicted(
+    judge: Judge, prediction: Prediction, step: int, inputs: Mapping[str, Array], oracle: Any
+) -> Mapping[str, Array]:
+    """What PyTorch makes of inputs with the weights that stand in a row of Backprop, its first or last.
+
+    ``inputs`` are those of the first sample by name, as they are typed; all other samples get the same.
+    """
+    program, table = prediction.plan.program, prediction.plan.backprop
+    columns = _written(prediction.plan, judge.sheets)
+    inputs = {name: columns[name.partition("[")[0]].see(typed) for name, typed in inputs.items()}
+    row = table.first_row if step == 0 else table.last_row
+    count = len(next(iter(inputs.values())))
+    known = {}
+    for quantity in program.of_role("data", "parameter"):
+        number = number_in(judge.sheets[BACKPROP].get((row, table.columns[quantity.name])))
+        first = prediction.named(quantity.name.partition("[")[0])
+        known[quantity.name] = inputs.get(first, np.full(count, number))
+    return {**known, **oracle.step(program.network, known, 1.0).values}
+
+
+def _map_items(
+    judge: Judge, prediction: Prediction, drawn: Map, oracle: Any
+) -> tuple[list[Item], list[Item]]:
+    """The inputs beside a map, and its points column by column."""
+    cells = judge.sheets[PREDICT]
+    axes: list[Item] = []
+    across, up = np.zeros(POINTS), np.zeros(POINTS)
+    for number, point, row, column, _ in prediction.axes(drawn):
+        place = prediction.ranges[number]
+        low, high = (number_in(cells.get((place[0], place[1] + k))) for k in (0, 1))
+        share = point * (high - low) / (POINTS - 1)
+        value = low + share if number == 0 else high - share
+        (across if number == 0 else up)[point] = value
+        floor = np.array([ROUNDING_FLOOR * max(1.0, abs(low), abs(high))])
+        found = np.array([number_in(cells.get((row, column)))])
+        axes.append((f"i{number + 1}", row, column, found, np.array([value]), floor))
+    points = [grid.ravel() for grid in np.meshgrid(across, up)]
+    inputs = dict(zip(prediction.inputs, points, strict=True))
+    values = _predicted(judge, prediction, drawn.step, inputs, oracle)
+    numbers = np.stack([values[name] for name in prediction.decisive])
+    rows, columns = range(drawn.row, drawn.row + POINTS), range(drawn.column, drawn.column + POINTS)
+    found = np.array([number_in(cells.get(place)) for place in product(rows, columns)])
+    samples = _written(prediction.plan, judge.sheets)
+    expected = _answers(prediction, numbers, found, samples).reshape(POINTS, POINTS)
+    floor = _floor([*points, *numbers]).reshape(POINTS, POINTS)
+    found = found.reshape(POINTS, POINTS)
+    return axes, [
+        ("answer", drawn.row, column, found[:, k], expected[:, k], floor[:, k])
+        for k, column in enumerate(columns)
+    ]
+
+
+def _answers(
+    prediction: Prediction, numbers: Array, found: Array, samples: Mapping[str, _Column] | None
+) -> Array:
+    """What belongs into cells that hold an output, or the number of the class with the largest one.
+
+    ``numbers`` is of shape (outputs, cells). Of two that are equal but for rounding, either is right.
+    With ``samples``, an output is given as their targets are written.
+    """
+    if not prediction.predicts_class:
+        first = np.asarray(numbers[0])
+        return first if samples is None else np.asarray(samples[target_name(1)].restored(first))
+    largest = numbers.max(axis=0)
+    classes = np.nan_to_num(np.clip(found, 1, len(numbers)), nan=1.0).astype(int)
+    chosen = np.take_along_axis(numbers, classes[None] - 1, axis=0)[0]
+    tied = (found == classes) & (largest - chosen <= TOLERANCE * np.maximum(1.0, np.abs(largest)))
+    return np.where(tied, found, numbers.argmax(axis=0) + 1.0)
+
+
 def judge_errors(judge: Judge) -> None:
     """No cell of any sheet may show an error, but where a number truly overflows."""
     listed = {(difference.sheet, difference.cell) for difference in judge.differences}
@@ -778,9 +943,10 @@ def judge_errors(judge: Judge) -> None:
         group.worst is not None and not math.isfinite(group.worst.expected) for group in judge.groups
     )
     for sheet, cells in judge.sheets.items():
-        for (row, column), value in cells.items():
-            place = (sheet, cell(row, column))
-            if isinstance(value, CellError) and place not in listed and not overflowed:
+        errors = [place for place, value in cells.items() if isinstance(value, CellError)]
+        for row, column in errors:
+            place, value = (sheet, cell(row, column)), cells[row, column]
+            if place not in listed and not overflowed:
                 judge.differences.append(Difference(*place, "an error", value, math.nan, math.inf))
                 judge.differing += 1
 

@@ -97,8 +97,8 @@ def _judge(comparison: Comparison, sheets: Sheets, engine: str, changed: bool, o
         rate = number_in(cells.get(training.setting_cell(LEARNING_RATE)))
         network = network_of(f"recalculated by {engine}", training, sheets)
         truth = judge_table(judge, training, training.table, network, rate, oracle)
-        loss = training.program.shown_loss
-        judge_losses(judge, losses_table, comparison.final_row, column, truth[loss], loss)
+        name = training.program.shown_loss
+        judge_losses(judge, losses_table, comparison.final_row, column, name, truth[name])
     _judge_start(judge, comparison.trainings[0], truth)
     judge.groups = merged(judge.groups)
     names = {column: str(cells[Training.HEADER_ROW, column]) for column in columns}

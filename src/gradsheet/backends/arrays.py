@@ -31,6 +31,16 @@ def evaluate_all(program: Program, inputs: Values) -> dict[str, Any]:
     return values
 
 
+def predict(program: Program, inputs: Values) -> dict[str, Any]:
+    """The forward pass of the first sample alone, inputs included; see `evaluate_all`."""
+    values = dict(inputs)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for quantity in program.prediction:
+            assert quantity.expression is not None
+            values[quantity.name] = evaluate(quantity.expression, values)
+    return values
+
+
 def iterations(
     program: Program,
     steps: int,

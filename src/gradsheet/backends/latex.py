@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from latex2mathml.converter import convert
 
 from gradsheet import network as net
-from gradsheet.compiler import Chain, Factor, Program, Quantity, Role
+from gradsheet.compiler import Chain, Factor, Program, Quantity, Role, Update, gradient_name
 from gradsheet.errors import NetworkError
 from gradsheet.expression import (
     ATOM,
@@ -43,6 +43,7 @@ from gradsheet.expression import (
     Expression,
     Form,
     Notation,
+    Previous,
     Reference,
     add,
     apply,
@@ -56,6 +57,7 @@ from gradsheet.expression import (
     square,
     substitute,
 )
+from gradsheet.matrices import MatrixFormula, backward_formulas, forward_formulas, matrix_notation
 from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, SCHEDULES
 
 DIGITS = 9
@@ -272,7 +274,8 @@ def derivation(
 
     Raises `NetworkError` for ``errata`` with a network of another kind than the course's.
     """
-    writer = _Writer(program, values, learning_rate)
+    kind = _LargeWriter if program.network.is_large else _Writer
+    writer = kind(program, values, learning_rate)
     layers = range(len(program.network.layers))
     parts = [
         ("The network", writer.network()),
@@ -304,6 +307,14 @@ def _list(words: str, formulas: Iterable[str]) -> Paragraph:
 
 def _equate(*sides: str) -> Equation:
     return Equation(" = ".join(dict.fromkeys(sides)))  # a side that repeats another says nothing new
+
+
+def _taught(expression: Expression) -> Expression:
+    """The rule without its guard against a run that diverges."""
+    match expression:
+        case Application("hold", (_, rule, _)):
+            return rule
+    return expression
 
 
 def _plural(count: int, noun: str) -> str:
@@ -657,20 +668,22 @@ class _Writer:
                     yield self.result(quantity)
 
     def update(self) -> Iterator[Block]:
-        if self.program.network.is_plain:
-            yield _say(
-                "Gradient descent takes from each parameter {} times its derivative. All are updated at "
-                "once: every derivative above was computed with the old parameters.",
-                Math(r"\eta"),
-            )
-        else:
+        if not self.program.network.is_plain:
             yield from self.optimizer()
-        for update in self.program.updates:
-            name = latex_name(update.parameter) + "^{+}"
-            yield self.calculation(name, update.expression, evaluate(update.expression, self.values))
+            return
+        yield _say(
+            "Gradient descent takes from each parameter {} times its derivative. All are updated at "
+            "once: every derivative above was computed with the old parameters.",
+            Math(r"\eta"),
+        )
+        yield from map(self.updated, self.program.updates)
+
+    def updated(self, update: Update) -> Equation:
+        name = latex_name(update.parameter) + "^{+}"
+        return self.calculation(name, update.expression, evaluate(update.expression, self.values))
 
     def optimizer(self) -> Iterator[Block]:
-        """The learning rate of the iteration and what the optimizer remembers, with the first values."""
+        """The rule for any parameter w: what is remembered of it and its update; then one in numbers."""
         network = self.program.network
         words = OPTIMIZERS[network.optimizer].words
         others = (LEARNING_RATE, "smoothing")
@@ -688,7 +701,8 @@ class _Writer:
                 Math("t"),
             )
             yield self.result(rate)
-        states = self.program.of_role("state")
+        first = self.program.updates[0]
+        states = [q for q in self.program.of_role("state") if q.name.endswith(f"_{first.parameter}")]
         if states:
             yield _say(
                 "It remembers of every parameter what follows; a minus above a name is its value after "
@@ -696,10 +710,28 @@ class _Writer:
             )
         for state in states:
             assert state.rule is not None
-            yield _equate(latex_name(state.name), render(state.rule, self.named))
+            rule = self.of_any(state.rule, first.parameter)
+            yield _equate(state.name[0], render(rule, self.named))
+        yield _say("The rule is the same for every parameter {}:", Math("w"))
+        yield _equate("w^{+}", render(self.of_any(first.expression, first.parameter), self.named))
+        yield _say("In numbers, for {}:", Math(latex_name(first.parameter)))
+        for state in states:
             if state.first is not None:
-                yield self.calculation(latex_name(state.name), state.first, self.values[state.name])
-        yield _say("The update:")
+                rule = _taught(state.first)
+                yield self.calculation(latex_name(state.name), rule, self.values[state.name])
+        yield self.updated(first)
+
+    def of_any(self, rule: Expression, parameter: str) -> Expression:
+        """The rule of one parameter, with w in its place."""
+        letters = [state.name[0] for state in self.program.of_role("state")]
+        general: dict[Expression, Expression] = {
+            Reference(parameter): Reference("w"),
+            Reference(gradient_name(parameter)): Reference(gradient_name("w")),
+        }
+        for letter in letters:
+            general[Reference(f"{letter}_{parameter}")] = Reference(letter)
+            general[Previous(f"{letter}_{parameter}")] = Previous(letter)
+        return substitute(rule, general)
 
     # ------------------------------------------------------------ errata
 
@@ -873,6 +905,136 @@ class _Writer:
             if len(names) <= EXPANDED_LENGTH and not any(name.startswith("delta_") for name in names):
                 expanded[Reference(quantity.name)] = full
         return expanded
+
+
+class _LargeWriter(_Writer):
+    """Writes of a large network all layers in matrices, and one weight of each layer in full."""
+
+    def __init__(self, program: Program, values: Mapping[str, float], learning_rate: float) -> None:
+        super().__init__(program, values, learning_rate)
+        sign = rf"\sum_{{{{k=1}}}}^{{{{{self.samples}}}}} "
+        self.matrices = matrix_notation(self.named, self.samples, _matrix_name, "latex", r"\sum ", sign)
+
+    def matrix_formula(self, formula: MatrixFormula) -> Equation:
+        name = self.matrices.reference(formula.name)
+        return _equate(name, render(formula.expression, self.matrices))
+
+    def network(self) -> Iterator[Block]:
+        yield from super().network()
+        yield _say(
+            "In matrices: the row of {} for a neuron holds its weights in layer {}, the vectors {} its "
+            "sums, {} its outputs and {} its biases; {} holds the inputs, {} the targets. The sign {}, "
+            "powers and functions work entry by entry.",
+            *map(Math, (r"W^{[l]}", "l", "z^{[l]}", "a^{[l]}", "b^{[l]}", "x", "t", r"\odot")),
+        )
+
+    def forward(self, layer: int) -> Iterator[Block]:
+        network = self.program.network
+        spec = network.layers[layer]
+        yield _say("The sums of all neurons of the layer, and what the activation makes of them:")
+        for formula in forward_formulas(self.program):
+            if formula.layer == layer:
+                yield self.matrix_formula(formula)
+        earlier = [before.activation for before in network.layers[:layer]]
+        if spec.activation not in ("identity", "softmax", *earlier):
+            yield from self.activation(spec.activation)
+        if names := self.softmax_of_first_neuron(layer):
+            parts = [self.program[net.of_sample(name, 1, self.samples)] for name in names]
+            yield from self.softmax(parts, names[-1][0])
+            yield _say("and so for all other neurons.")
+
+    def softmax_of_first_neuron(self, layer: int) -> list[str]:
+        """What a softmax of the layer computes for its first neuron: m, e, Z and the share."""
+        network = self.program.network
+        if network.layers[layer].activation == "softmax":
+            whole = f"_{net.layer_name(network, layer)}"
+            first, share = f"_{net.sum_name(network, layer, 1)}", "a"
+        elif network.loss == "softmax_cross_entropy" and layer == self.last:
+            whole, first, share = "", "1", "p"
+        else:
+            return []
+        return [f"m{whole}", f"e{first}", f"Z{whole}", f"{share}{first}"]
+
+    def derivatives(self, layer: int) -> Iterator[Block]:
+        network = self.program.network
+        if layer == self.last:
+            yield _say(
+                "The derivative of the loss by the sums of a layer is called {}; every gradient of the "
+                "layer is made of it.",
+                Math(r"\delta"),
+            )
+        else:
+            yield _say(
+                "The outputs act on the loss through all neurons of the next layer: the transposed "
+                "weights carry their {} back.",
+                Math(r"\delta"),
+            )
+        yield from map(self.matrix_formula, backward_formulas(self.program, layer))
+        if not network.layers[layer].train_biases and network.layers[layer].biases:
+            yield _say("The biases are not trained, and so without a derivative.")
+        gradient = self.program[gradient_name(self.parameters(layer)[0])]
+        chosen = self.chosen_delta(layer)
+        yield _say(
+            "One weight written out, {}: first the {} of its neuron.",
+            Math(latex_name(self.parameters(layer)[0])),
+            Math(r"\delta"),
+        )
+        yield from self.delta(chosen, chosen.name.removeprefix("delta_"))
+        yield from self.gradient(gradient)
+
+    def chosen_delta(self, layer: int) -> Quantity:
+        """δ of the first neuron, whose first weight is written out."""
+        return self.general_quantities("delta", layer=layer)[0]
+
+    def forward_in_numbers(self) -> Iterator[Block]:
+        """Of the first sample only: all others are computed alike."""
+        yield _say(
+            f"Numbers are written with {DIGITS} significant digits. The parameters to begin with:"
+        )
+        for layer in range(self.last + 1):
+            yield _list(f"The {self.layer_name(layer)}:", map(self.setting, self.parameters(layer)))
+        yield _say(
+            "Sample 1, forward; the others are computed alike:" if self.samples > 1 else "Forward:"
+        )
+        for quantity in self.general_quantities("forward", "loss"):
+            if quantity.name != self.program.loss:
+                yield self.result(quantity)
+        yield _say("The loss:")
+        loss = self.program.loss
+        numbers = self.in_numbers(self.formula(loss))
+        yield _equate(self.name(loss), self.total_loss(), numbers, _rounded(self.values[loss]))
+
+    def backward_in_numbers(self) -> Iterator[Block]:
+        """Of one weight of each layer, and of the δ of its neuron in all samples."""
+        for layer in reversed(range(self.last + 1)):
+            yield _say(f"The {self.layer_name(layer)}:")
+            gradient = self.program[gradient_name(self.parameters(layer)[0])]
+            for start, _ in gradient.chains:
+                yield self.result(self.program[f"delta_{start.by}"])
+            yield self.result(gradient)
+
+    def update(self) -> Iterator[Block]:
+        if not self.program.network.is_plain:
+            yield from self.optimizer()
+            return
+        yield _say(
+            "Gradient descent takes from each parameter {} times its derivative. All are updated at "
+            "once: every derivative above was computed with the old parameters.",
+            Math(r"\eta"),
+        )
+        gradient = self.matrices.reference("dE_dW").replace("W", "W^{[l]}")
+        yield _equate("W^{[l]+}", rf"W^{{[l]}} - \eta \cdot {gradient}")
+        yield _say("and the biases alike. In numbers, for one weight:")
+        yield self.updated(self.program.updates[0])
+
+
+def _matrix_name(letter: str, layer: str, sample: str) -> str:
+    if letter.startswith("dE_d"):
+        return rf"\frac{{\partial E_{{total}}}}{{\partial {_matrix_name(letter[4:], layer, '')}}}"
+    if letter == "g":
+        return rf"\frac{{\partial E_{{total}}}}{{\partial {_matrix_name('a', layer, sample)}}}"
+    above = (f"[{layer}]" if layer else "") + (f"({sample})" if sample else "")
+    return (r"\delta" if letter == "delta" else letter) + (above and f"^{{{above}}}")
 
 
 # ---------------------------------------------------------------- printing

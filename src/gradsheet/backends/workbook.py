@@ -23,6 +23,7 @@ from gradsheet.backends.workbook_layout import (
     GRADIENT_CHECK,
     LEARNING_RATES,
     NETWORK,
+    PREDICT,
     README,
     SAMPLES,
     WORKINGS,
@@ -41,14 +42,26 @@ from gradsheet.backends.workbook_lessons import (
     write_network,
     write_read_me,
 )
+from gradsheet.backends.workbook_predict import write_predict
 from gradsheet.backends.workbook_samples import write_samples
 from gradsheet.compiler import Program, Quantity
-from gradsheet.expression import DIVERGENCE_LIMIT, TEXT, Application, Array, Expression, label, render
+from gradsheet.expression import (
+    DIVERGENCE_LIMIT,
+    SUMMED_TEXT,
+    TEXT,
+    Application,
+    Array,
+    Expression,
+    label,
+    render,
+)
 from gradsheet.network import Network, of_sample
 
 CUT = 2.0
 """The linear chart of the learning rates cuts a diverging loss at this multiple of the first loss."""
 FOR_YOU = "yours to fill in"
+FOLDED_FROM = 300
+"""A table of more columns opens with its details folded away."""
 WORDS_LIMIT = 150  # characters of a formula in words over a column
 
 
@@ -74,6 +87,7 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
             write_samples(Sheet(book, SAMPLES, styles), plan, plan.samples)
         if lesson is None:
             _learning_rates(book, Sheet(book, LEARNING_RATES, styles), plan, trace)
+            write_predict(Sheet(book, PREDICT, styles), plan, trace)
         if lesson is None or lesson.gradient_check:
             write_gradient_check(Sheet(book, GRADIENT_CHECK, styles), plan, trace)
         if lesson is None:
@@ -89,12 +103,13 @@ def write(path: Path, plan: Plan, trace: Trace, lesson: Lesson | None = None) ->
 def words_over(quantity: Quantity, program: Program) -> str:
     """What stands over a column: its formula in words, or what kind of number it is."""
     network = program.network
+    text = SUMMED_TEXT if network.is_large else TEXT
     if quantity.rule is not None:
-        words = f"{quantity.label} = {render(quantity.rule, TEXT)}"
+        words = f"{quantity.label} = {render(quantity.rule, text)}"
         if quantity.first is not None:
-            words += f"; first row: {render(_taught(quantity.first), TEXT)}"
+            words += f"; first row: {render(_taught(quantity.first), text)}"
     elif quantity.expression is not None:
-        words = f"{quantity.label} = {render(quantity.expression, TEXT)}"
+        words = f"{quantity.label} = {render(quantity.expression, text)}"
     elif quantity.role == "dealt":
         words = f"number of sample {quantity.sample or 1} of the batch"
         if network.shuffle_seed is not None:
@@ -110,10 +125,12 @@ def words_over(quantity: Quantity, program: Program) -> str:
             words += f", sample {quantity.sample}"
     elif quantity.name in program.trained:
         rule = next(u.expression for u in program.updates if u.parameter == quantity.name)
-        words = f"next row: {render(rule, TEXT)}"
+        words = f"next row: {render(rule, text)}"
     else:
         words = "kept as it is"
-    return words if len(words) <= WORDS_LIMIT else words[: WORDS_LIMIT - 1].rstrip() + "…"
+    if len(words) > WORDS_LIMIT:
+        words = words[:WORDS_LIMIT].rpartition(" ")[0] + " …"
+    return words
 
 
 def _taught(expression: Expression) -> Expression:
@@ -242,11 +259,13 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
 
     sheet.xlsx.set_column(0, 0, 15)
     sheet.xlsx.set_column(1, len(table.columns), 12.5)
+    _blocks(sheet, plan)
     for row in range(1, legend + 1):
         sheet.xlsx.set_row(row, 21)
     sheet.xlsx.set_row(table.header_row - 1, 11.5 * max(2, min(9, math.ceil(longest / 15))))
     sheet.xlsx.set_row(table.header_row, 18)
-    sheet.xlsx.freeze_panes(table.first_row, 1)
+    kept = 1 + len(plan.blocks[0].names) if plan.blocks else 1  # the loss of a large network stays
+    sheet.xlsx.freeze_panes(table.first_row, kept)
     sheet.print_landscape(table.header_row - 1, table.header_row, wide=len(table.columns) > 45)
     sheet.xlsx.repeat_columns(0)
 
@@ -268,9 +287,30 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
         chart.set_legend({"position": "bottom", "font": {"size": 9}})
     if "rate" in program:
         _chart_rate(chart, plan)
-    chart.set_size({"width": 560, "height": 196 + 28 * (plan.header_row - plan.HEADER_ROW)})
+    chart.set_size({"width": 560, "height": 196 + 28 * (len(program.hyperparameters) - 1)})
     place = {"x_offset": 10, "y_offset": 2, "object_position": 3}
     sheet.xlsx.insert_chart(0, 3 + len(shown), chart, place)
+
+
+def _blocks(sheet: Sheet, plan: Plan) -> None:
+    """A band over the columns of a large network, and outlines that fold their details away."""
+    row, folded = plan.header_row - 2, len(plan.names) > FOLDED_FROM
+    for block in plan.blocks:
+        first, last = (plan.backprop.columns[block.names[k]] for k in (0, -1))
+        role = plan.program[block.names[-1]].role
+        style = sheet.styles(
+            bold=True, font_color=GROUPS[role][1], bottom=2, border_color=GROUPS[role][1]
+        )
+        sheet.text(row, first, block.title, style)
+        for column in range(first + 1, last + 1):
+            sheet.xlsx.write_blank(row, column, None, style)
+        if block.detail:
+            sheet.xlsx.set_column(first, last, 12.5, None, {"level": 1, "hidden": folded})
+            # Excel puts the button that unfolds over the next column; another detail overwrites this.
+            sheet.xlsx.set_column(last + 1, last + 1, 12.5, None, {"collapsed": folded})
+    if folded:
+        hint = "data, forward pass and δ are folded away: press the 2, top left, to see them"
+        sheet.text(plan.summary_row, 2, hint, sheet.styles.hint)
 
 
 def setting_label(name: str) -> str:

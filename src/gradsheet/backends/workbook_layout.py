@@ -6,13 +6,15 @@ and the size check all speak of the same cells.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from xlsxwriter.utility import xl_col_to_name
+from xlsxwriter.utility import xl_cell_to_rowcol, xl_col_to_name
 
-from gradsheet.compiler import Program, Quantity
+from gradsheet.compiler import Program, Quantity, Role, gradient_name
 from gradsheet.errors import TooLargeError
 from gradsheet.expression import (
     ATOM,
@@ -32,7 +34,7 @@ from gradsheet.expression import (
     format_number,
     render,
 )
-from gradsheet.network import Network, input_name, of_sample, target_name
+from gradsheet.network import Network, input_name, layer_name, of_sample, target_name, weight_names
 from gradsheet.optimizers import LEARNING_RATE
 
 BACKPROP = "Backprop"
@@ -40,6 +42,7 @@ LEARNING_RATES = "Learning rates"
 SAMPLES = "Samples"
 GRADIENT_CHECK = "Gradient check"
 DERIVATION = "Derivation"
+PREDICT = "Predict"
 README = "Read me"
 WORKINGS = "Workings"
 NETWORK = "Network"
@@ -51,11 +54,16 @@ BLANK_ROW = 5
 GRADIENT_CHECK_ROW = 9
 """The header row of the verdicts in the sheet Gradient check, counted from 0."""
 
+POINTS = 21
+"""Points of a map in the sheet Predict to each side."""
+
 FORMULAS_WARN = 200_000
 FORMULAS_REFUSE = 500_000
 COMPARISON_FORMULAS = (30_000, 150_000)
 """The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, within these bounds;
 it shows fewer iterations than the table where that is not enough."""
+COMPARISON_FORMULAS_LARGE = (30_000, 60_000)
+"""The same for a large network, whose other sheets are large already."""
 
 LONGEST_FORMULA = 8_192  # characters, Excel's limit
 MOST_COLUMNS = 16_384  # Excel's limit
@@ -68,16 +76,29 @@ _GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}^
 _CLIP = f"MAX(-{HUBER_DELTA:g},MIN({HUBER_DELTA:g},{{0}}))"
 
 
-def sheet_notation(reference: Callable[[str], str], previous: Callable[[str], str] = str) -> Notation:
+def sheet_notation(
+    reference: Callable[[str], str], previous: Callable[[str], str] = str, *, ranges: bool = False
+) -> Notation:
     """The notation of a sheet's formulas; ``reference`` turns a quantity's name into a cell, and
-    ``previous`` into its cell of the iteration before.
+    ``previous`` into its cell of the iteration before. With ``ranges``, terms whose cells stand side by
+    side become a SUM, or a SUMPRODUCT.
 
     In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
     activations are written so that no EXP can overflow, which is an error in a sheet.
     """
+
+    def gather(operation: str, factors: Sequence[tuple[str, ...]]) -> tuple[str, int] | None:
+        areas = [_side_by_side([reference(name) for name in names]) for names in factors]
+        if "" in areas:
+            return None
+        if operation == "detached_max":  # the MAX is there already
+            return areas[0], ATOM
+        return f"{'SUM' if len(areas) == 1 else 'SUMPRODUCT'}({','.join(areas)})", ATOM
+
     return Notation(
         reference=reference,
         previous=previous,
+        gather=gather if ranges else None,
         constant=format_number,
         brackets="({})",
         forms={
@@ -113,6 +134,24 @@ def sheet_notation(reference: Callable[[str], str], previous: Callable[[str], st
             "hold": Form(f"IF({{0}}<{DIVERGENCE_LIMIT:.0E},{{1}},{{2}})", ATOM),
         },
     )
+
+
+def _side_by_side(cells: Sequence[str]) -> str:
+    """``B12:E12`` for B12, C12, D12, E12; nothing where the cells do not follow each other in a row.
+
+    Instead of a row number there may be a placeholder, such as ``{r}``.
+    """
+    found = [re.fullmatch(r"(.*!)?(\$?)([A-Z]+)(\$?[\d{}rp]+)", cell) for cell in cells]
+    columns, places = [], set()
+    for match in found:
+        if match is None:
+            return ""
+        sheet, dollar, letters, row = match.groups()
+        columns.append(xl_cell_to_rowcol(f"{letters}1")[1])
+        places.add((sheet, dollar, row))
+    if len(places) > 1 or columns != list(range(columns[0], columns[0] + len(columns))):
+        return ""
+    return f"{cells[0]}:{cells[-1].rpartition('!')[2]}"
 
 
 SHEET = sheet_notation(str)
@@ -228,6 +267,65 @@ class SampleTable:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Neighbouring columns of the table of a large network, which belong together; ``detail`` can be
+    folded away."""
+
+    title: str
+    names: tuple[str, ...]
+    detail: bool
+
+
+def blocks_of(program: Program) -> tuple[Block, ...]:
+    """The columns of a large network: what a layer computes together stands together, in ranges.
+
+    The loss comes first, to be seen beside the weights. Of a sample the sums of a layer stand before
+    what is made of them; of a neuron the δ of all samples stand together, as the gradients need them.
+    """
+    network, last = program.network, len(program.network.layers) - 1
+
+    def names(*roles: Role, layer: int | None = None) -> list[Quantity]:
+        return [q for q in program.of_role(*roles) if layer in (None, q.layer)]
+
+    def by_sample(quantity: Quantity) -> tuple[int, bool]:
+        is_sum = quantity.name.startswith(layer_name(network, quantity.layer or 0))
+        return quantity.sample or 1, not is_sum
+
+    losses = [q for q in program.of_role("loss") if q.name != program.loss]
+    shown = [*program.of_role("rate"), program[program.loss], *program.of_role("smoothed")]
+    parts = [("Loss", shown, False)]
+    for layer in range(last + 1):
+        title = layer_title(network, layer)
+        parts.append((f"{title}: weights", names("parameter", layer=layer), False))
+        if layer == 0:
+            parts.append(("Samples", names("dealt", "data"), True))
+        forward = sorted(names("forward", layer=layer), key=by_sample)
+        parts.append((f"{title}: forward pass", forward, True))
+    parts.append(("Loss of every sample", losses, True))
+    for layer in reversed(range(last + 1)):
+        title = layer_title(network, layer)
+        neurons: dict[str, list[Quantity]] = defaultdict(list)
+        for delta in names("delta", layer=layer):
+            neurons[delta.name.partition("[")[0]].append(delta)
+        deltas = [delta for own in neurons.values() for delta in own]
+        parts.append((f"{title}: δ", deltas, True))
+        parts.append((f"{title}: gradients", names("gradient", layer=layer), False))
+    parts.append(("What the optimizer remembers", names("state"), True))
+    return tuple(
+        Block(title, tuple(q.name for q in quantities), detail)
+        for title, quantities, detail in parts
+        if quantities
+    )
+
+
+def layer_title(network: Network, layer: int) -> str:
+    """``Output layer``, ``Hidden layer``; ``Hidden layer 2`` where there are several."""
+    if layer == len(network.layers) - 1:
+        return "Output layer"
+    return "Hidden layer" if len(network.layers) == 2 else f"Hidden layer {layer + 1}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """The places of a workbook: the program's table, and one table per compared learning rate.
 
@@ -272,8 +370,9 @@ class Plan:
 
     @property
     def header_row(self) -> int:
-        """Header row of the sheet Backprop, counted from 0: every hyper-parameter has a row above."""
-        return self.HEADER_ROW + len(self.program.hyperparameters) - 1
+        """Header row of the sheet Backprop, counted from 0: every hyper-parameter has a row above, and
+        so have the titles of blocks."""
+        return self.HEADER_ROW + len(self.program.hyperparameters) - 1 + bool(self.blocks)
 
     def setting_cell(self, name: str) -> tuple[int, int]:
         """Row and column of the input cell of a hyper-parameter in the sheet Backprop."""
@@ -289,10 +388,26 @@ class Plan:
         return name
 
     @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The groups of columns of a large network; none where every weight is written out."""
+        return blocks_of(self.program) if self.program.network.is_large else ()
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The columns of Backprop: the program's order, but the shared δ behind the gradients."""
+        """The columns of Backprop: those of the blocks; else the program's order, but the shared δ
+        behind the gradients."""
+        if self.blocks:
+            return tuple(name for block in self.blocks for name in block.names)
         shown = [q for q in self.program.quantities if q.role != "delta"]
         return tuple(q.name for q in (*shown, *self.program.of_role("delta")))
+
+    @cached_property
+    def evaluated(self) -> tuple[Quantity, ...]:
+        """Forward pass and loss, in an order in which each can be computed from those before it."""
+        by_name = [self.program[name] for name in self.names]
+        loss = self.program[self.program.loss]
+        shown = [q for q in by_name if q.role in ("forward", "loss") and q is not loss]
+        return (*shown, loss)
 
     @cached_property
     def fixed_names(self) -> frozenset[str]:
@@ -344,7 +459,7 @@ class Plan:
     @property
     def comparison_steps(self) -> int:
         """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
-        least, most = COMPARISON_FORMULAS
+        least, most = COMPARISON_FORMULAS_LARGE if self.blocks else COMPARISON_FORMULAS
         left = min(most, max(least, FORMULAS_WARN - self.steps * len(self.names)))
         return min(self.steps, max(2, left // max(1, self._comparison_width)))
 
@@ -363,6 +478,15 @@ class Plan:
         return self.rates == 0
 
     @property
+    def derived(self) -> tuple[str, ...]:
+        """The weights whose gradient is derived in numbers, from the last layer back: all of them, or
+        one of every layer of a large network."""
+        if self.blocks:
+            return tuple(rows[0][0] for rows in reversed(weight_names(self.program.network)))
+        layers = {name: -(self.program[name].layer or 0) for name in self.program.trained}
+        return tuple(sorted(self.program.trained, key=layers.__getitem__))
+
+    @property
     def beside_column(self) -> int:
         """A column to the right of the table of Backprop, with an empty one between."""
         return len(self.names) + 2
@@ -371,7 +495,7 @@ class Plan:
     def formulas(self) -> int:
         """About how many formula cells the workbook will have."""
         parameters, evaluated = len(self.program.trained), len(self.program.of_role("forward", "loss"))
-        users = sum(len(q.chains) for q in self.program.of_role("gradient"))
+        users = sum(len(self.program[gradient_name(name)].chains) for name in self.derived)
         return (
             self.steps * len(self.names)
             + self.comparison_steps * self._comparison_width
@@ -379,7 +503,16 @@ class Plan:
             + 3 * users
             + len(self.names)
             + (0 if self.samples is None else self.samples.formulas)
+            + self._predicted
         )
+
+    @property
+    def _predicted(self) -> int:
+        """About how many formulas the sheet Predict has: with two maps, where there are two inputs."""
+        network = self.program.network
+        links = len(self.program.of_role("parameter")) + sum(network.sizes)
+        maps = 2 * POINTS * (POINTS + 2) + 4 * network.samples if network.sizes[0] == 2 else 0
+        return 0 if self.table_alone else links + len(self.program.prediction) + maps
 
 
 @dataclass(frozen=True)
@@ -389,7 +522,9 @@ class Trace:
     ``table`` holds every quantity, shape (steps,); ``rates`` the compared learning rates and
     ``comparison`` every quantity for them, shape (comparison steps, rates); ``shifted`` every quantity
     of the first iteration with one parameter after the other moved by ±ε, shape (2 · parameters,).
-    ``critical`` is 2/λmax in the first and in the last iteration.
+    ``critical`` is 2/λmax in the first and in the last iteration. For the sheet Predict, ``predicted``
+    holds the last weights and what they make of the first sample, ``maps`` the points of the maps from
+    the top left, and ``sampled`` inputs, target and answer of every sample in its list.
     """
 
     learning_rate: float
@@ -398,6 +533,9 @@ class Trace:
     comparison: Mapping[str, Array]
     shifted: Mapping[str, Array]
     critical: tuple[float, float]
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    maps: Sequence[Array] = ()
+    sampled: Sequence[Sequence[float]] = ()
 
 
 Content = str | float | None
@@ -481,7 +619,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
 
             return reference
 
-        return sheet_notation(cell_in(row), cell_in(above))
+        return sheet_notation(cell_in(row), cell_in(above), ranges=program.network.is_large)
 
     here, above = reader("r", "p"), reader("p")
     updates = {update.parameter: update.guarded for update in program.updates}

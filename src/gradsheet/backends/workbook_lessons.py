@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from xlsxwriter.utility import xl_col_to_name
 
 from gradsheet.backends.workbook_cells import GROUPS, INPUT, Sheet
 from gradsheet.backends.workbook_layout import (
@@ -17,16 +19,20 @@ from gradsheet.backends.workbook_layout import (
     Trace,
     area,
     cell,
+    layer_title,
     sheet_notation,
 )
 from gradsheet.compiler import Chain, Program, Quantity, gradient_name
-from gradsheet.expression import TEXT, Array, evaluate, render
+from gradsheet.expression import SUMMED_TEXT, TEXT, Array, evaluate, references, render
+from gradsheet.matrices import backward_formulas, forward_formulas, matrix_text
 from gradsheet.network import KINKED, Network, to_toml
 
 EPSILON = 1e-5
 """Step of the central differences: about where their two errors, ε² and rounding/ε, are equal."""
 RELATIVE_TOLERANCE = 1e-5
 ABSOLUTE_TOLERANCE = 1e-10
+WORDS_WIDTH = 62
+"""Characters that fit beside each other in the column of words."""
 KINK_TOLERANCE = 1e-4
 """A slope to one side is good to about ε, relatively; the smallest mistake of interest is 2.6e-4."""
 
@@ -42,9 +48,9 @@ def write_gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     shifted = {name: np.broadcast_to(v, 2 * count) for name, v in trace.shifted.items()}
     _controls(sheet, plan)
     place = _picked_row(sheet, plan, picked_row, values)
-    losses = _moved_weights(sheet, plan.program, picked_row + 2, place, shifted)
+    losses = _moved_weights(sheet, plan, picked_row + 2, place, shifted)
     _verdicts(sheet, plan, place, losses, values, shifted[plan.program.loss])
-    columns = max(9, len(place), 2 + len(plan.program.of_role("forward", "loss")))
+    columns = max(9, len(place), 2 + len(plan.evaluated))
     sheet.xlsx.set_column(0, 0, 18)
     sheet.xlsx.set_column(1, columns, 17)
     sheet.xlsx.freeze_panes(0, 1)
@@ -116,35 +122,48 @@ def _picked_row(sheet: Sheet, plan: Plan, row: int, values: Mapping[str, float])
 
 def _moved_weights(
     sheet: Sheet,
-    program: Program,
+    plan: Plan,
     header_row: int,
     place: Mapping[str, str],
     shifted: Mapping[str, Array],
 ) -> list[tuple[str, str]]:
     """The network once with every weight + ε and once with it − ε; returns the cells of the losses."""
-    styles, count = sheet.styles, len(program.trained)
-    evaluated = program.of_role("forward", "loss")
-    loss_column = 2 + [quantity.name for quantity in evaluated].index(program.loss)
+    program, styles, count = plan.program, sheet.styles, len(plan.program.trained)
+    column_of = {quantity.name: column for column, quantity in enumerate(plan.evaluated, 2)}
+    here = dict(place) | {n: f"{xl_col_to_name(column)}{{r}}" for n, column in column_of.items()}
     sheet.text(header_row, 0, "moved", styles(bold=True, align="center"))
     sheet.text(header_row, 1, "its value", styles.header("parameter"))
-    for column, quantity in enumerate(evaluated, 2):
-        sheet.text(header_row, column, quantity.label, styles.header(quantity.role))
+    for quantity in plan.evaluated:
+        header = styles.header(quantity.role)
+        sheet.text(header_row, column_of[quantity.name], quantity.label, header)
+
+    def template(quantity: Quantity, places: Mapping[str, str]) -> str:
+        assert quantity.expression is not None
+        notation = sheet_notation(places.__getitem__, ranges=program.network.is_large)
+        return f"={render(quantity.expression, notation)}"
+
+    unmoved = {quantity.name: template(quantity, here) for quantity in plan.evaluated}
+    users: dict[str, list[Quantity]] = defaultdict(list)  # parameter → the formulas it stands in
+    for quantity in plan.evaluated:
+        assert quantity.expression is not None
+        for name in set(references(quantity.expression)):
+            users[name].append(quantity)
+    values = {quantity.name: shifted[quantity.name].tolist() for quantity in plan.evaluated}
     losses = []
     for number, parameter in enumerate(program.trained):
         rows = (header_row + 1 + 2 * number, header_row + 2 + 2 * number)
+        loss_column = column_of[program.loss]
         losses.append((cell(rows[0], loss_column), cell(rows[1], loss_column)))
+        moved_here = {**here, parameter: "B{r}"}
+        templates = unmoved | {q.name: template(q, moved_here) for q in users[parameter]}
         for row, sign, run in zip(rows, "+−", (number, number + count), strict=True):
             sheet.text(row, 0, f"{parameter} {sign} ε", styles(align="center"))
             moved = f"={place[parameter]}{sign.replace('−', '-')}$B$5"
             sheet.formula(row, 1, moved, float(shifted[parameter][run]), styles.number("parameter"))
-            here = dict(place) | {q.name: cell(row, column) for column, q in enumerate(evaluated, 2)}
-            here[parameter] = cell(row, 1)
-            notation = sheet_notation(here.__getitem__)
-            for column, quantity in enumerate(evaluated, 2):
-                assert quantity.expression is not None
-                formula = f"={render(quantity.expression, notation)}"
-                value = float(shifted[quantity.name][run])
-                sheet.formula(row, column, formula, value, styles.number(quantity.role))
+            for quantity in plan.evaluated:
+                name, style = quantity.name, styles.number(quantity.role)
+                formula = templates[name].replace("{r}", str(row + 1))
+                sheet.formula(row, column_of[name], formula, values[name][run], style)
     return losses
 
 
@@ -252,22 +271,11 @@ def _verdicts(
 
 
 def write_derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
-    """Per weight the chain of partial derivatives, in words and in the numbers of the first row."""
-    program, styles, table = plan.program, sheet.styles, plan.backprop
-    values = {name: column[0] for name, column in trace.table.items()}
-    notation = sheet_notation(lambda name: table.address(name, table.first_row))
-    number = styles(num_format="0.000000000000", bg_color=GROUPS["gradient"][2])
-
-    def line(row: int, quantity: Quantity) -> None:
-        """A quantity of the table: its name, its formula in words, its value, a link to its cell."""
-        assert quantity.expression is not None
-        address = table.address(quantity.name, table.first_row)
-        style = styles(num_format="0.000000000000", bg_color=GROUPS[quantity.role][2])
-        sheet.text(row, 0, quantity.label, styles.label)
-        sheet.text(row, 1, f"= {render(quantity.expression, TEXT)}")
-        sheet.formula(row, 2, f"={address}", float(values[quantity.name]), style)
-        sheet.link(row, 3, address)
-
+    """Per weight the chain of partial derivatives, in words and in the numbers of the first row; of a
+    large network all layers in matrices, and one weight of each."""
+    program, styles = plan.program, sheet.styles
+    values = {name: float(column[0]) for name, column in trace.table.items()}
+    large = program.network.is_large
     sheet.text(0, 0, f"Derivation: {program.network.name}", styles.title)
     sheet.text(
         1,
@@ -277,62 +285,124 @@ def write_derivation(sheet: Sheet, plan: Plan, trace: Trace) -> None:
         styles.note,
     )
     row = 3
-    for title, quantities in (
-        ("Forward pass", program.of_role("forward")),
-        ("Loss", program.of_role("loss")),
-        ("Shared factors: δ of a neuron is ∂E/∂(its sum)", program.of_role("delta")),
-    ):
-        sheet.text(row, 0, title, styles.heading)
-        for row, quantity in enumerate(quantities, row + 1):  # noqa: B020
-            line(row, quantity)
-        row += 2
-    sheet.text(row, 0, "The chain rule, weight by weight, from the last layer back", styles.heading)
+    if large:
+        row = _matrices(sheet, program, row)
+    else:
+        for title, quantities in (
+            ("Forward pass", program.of_role("forward")),
+            ("Loss", program.of_role("loss")),
+            ("Shared factors: δ of a neuron is ∂E/∂(its sum)", program.of_role("delta")),
+        ):
+            sheet.text(row, 0, title, styles.heading)
+            for row, quantity in enumerate(quantities, row + 1):  # noqa: B020
+                _line(sheet, plan, row, quantity, values)
+            row += 2
+    how = "one weight of each layer" if large else "weight by weight"
+    sheet.text(row, 0, f"The chain rule, {how}, from the last layer back", styles.heading)
     row += 2
-    for gradient in sorted(program.of_role("gradient"), key=lambda q: -(q.layer or 0)):
-        chains = [full for chain in gradient.chains for full in _full_chains(program, chain)]
-        product = " · ".join(factor.label for factor in chains[0])
-        more = f" + … ({len(chains)} such terms)" if len(chains) > 1 else ""
-        sheet.text(
-            row, 0, f"{gradient.label} = {product}{more}", styles(bold=True, font_color="#62308E")
-        )
-        row += 1
-        products, total = [], 0.0
-        for chain in chains:
-            first, term = row, 1.0
-            for factor in chain:
-                value = float(evaluate(factor.expression, values))
-                sheet.text(row, 0, factor.label)
-                sheet.text(row, 1, f"= {render(factor.expression, TEXT)}")
-                sheet.formula(row, 2, f"={render(factor.expression, notation)}", value, number)
-                row, term = row + 1, term * value
-            products.append("*".join(cell(r, 2) for r in range(first, row)))
-            if len(chains) > 1:
-                sheet.text(row, 0, "their product")
-                sheet.formula(row, 2, f"={products[-1]}", term, number)
-                products[-1] = cell(row, 2)
-                row += 1
-            total += term
-        assert gradient.expression is not None
-        address = table.address(gradient.name, table.first_row)
-        sheet.text(row, 0, gradient.label, styles.label)
-        sheet.text(row, 1, f"= {render(gradient.expression, TEXT)}")
-        style = styles(num_format="0.000000000000", bold=True, bg_color=GROUPS["gradient"][2])
-        sheet.formula(row, 2, f"={'+'.join(products)}", total, style)
-        sheet.link(row, 3, address)
-        same = f"IF(ABS({cell(row, 2)}-{address})<=0.000000001*ABS({address})"
-        sheet.formula(
-            row,
-            4,
-            f'={same},"equals the table","differs from the table")',
-            "equals the table",
-            styles.note,
-        )
-        row += 2
+    for name in plan.derived:
+        row = _chain_rule(sheet, plan, row, program[gradient_name(name)], values) + 2
     sheet.xlsx.set_column(0, 0, 22)
-    sheet.xlsx.set_column(1, 1, 62)
+    sheet.xlsx.set_column(1, 1, WORDS_WIDTH)
     sheet.xlsx.set_column(2, 2, 18)
     sheet.xlsx.set_column(3, 4, 18)
     sheet.print_portrait()
+
+
+def _matrices(sheet: Sheet, program: Program, row: int) -> int:
+    """The formulas of all layers in matrices; returns the row after them."""
+    network, styles = program.network, sheet.styles
+    notation = matrix_text(network.samples)
+    notes = (
+        "W⁽¹⁾ holds the weights of the first layer, a row for each neuron, b⁽¹⁾ its biases; x are the "
+        "inputs, z the sums, a the outputs, t the targets, δ is ∂E/∂z.",
+        "⊙, powers and functions work entry by entry; ᵀ turns rows into columns"
+        + ("; [k] is sample k, Σₖ adds up all samples." if network.samples > 1 else "."),
+    )
+    row = sheet.texts(row, 0, notes, styles.note)
+    layers = range(len(network.layers))
+    parts = [("Forward pass, a layer at a time", list(forward_formulas(program)))]
+    for layer in reversed(layers):
+        title = f"Backward: {layer_title(network, layer).lower()}"
+        parts.append((title, list(backward_formulas(program, layer))))
+    for title, formulas in parts:
+        sheet.text(row, 0, title, styles.heading)
+        for row, formula in enumerate(formulas, row + 1):  # noqa: B020
+            sheet.text(row, 0, notation.reference(formula.name), styles.label)
+            sheet.text(row, 1, f"= {render(formula.expression, notation)}")
+        row += 2
+    sheet.text(row, 0, "Loss and update", styles.heading)
+    first = program.updates[0]
+    loss = program[program.loss]
+    assert loss.expression is not None
+    shown = [(loss.label, loss.expression)]
+    for state in program.of_role("state"):
+        if state.rule is not None and state.name.endswith(f"_{first.parameter}"):
+            shown.append((state.label, state.rule))
+    shown.append((f"next {first.parameter}", first.expression))
+    for row, (name, expression) in enumerate(shown, row + 1):  # noqa: B020
+        sheet.text(row, 0, name, styles.label)
+        sheet.text(row, 1, f"= {render(expression, SUMMED_TEXT)}")
+    sheet.text(row + 1, 0, "All other weights and biases are updated alike.", styles.note)
+    return row + 3
+
+
+def _line(sheet: Sheet, plan: Plan, row: int, quantity: Quantity, values: Mapping[str, float]) -> None:
+    """A quantity of the table: its name, its formula in words, its value, a link to its cell."""
+    assert quantity.expression is not None
+    address = plan.backprop.address(quantity.name, plan.backprop.first_row)
+    style = sheet.styles(num_format="0.000000000000", bg_color=GROUPS[quantity.role][2])
+    sheet.text(row, 0, quantity.label, sheet.styles.label)
+    sheet.text(row, 1, f"= {render(quantity.expression, TEXT)}")
+    sheet.formula(row, 2, f"={address}", values[quantity.name], style)
+    sheet.link(row, 3, address)
+
+
+def _chain_rule(
+    sheet: Sheet, plan: Plan, row: int, gradient: Quantity, values: Mapping[str, float]
+) -> int:
+    """The factors of one gradient, in words and live numbers; returns the row of the result."""
+    program, styles, table = plan.program, sheet.styles, plan.backprop
+    notation = sheet_notation(
+        lambda name: table.address(name, table.first_row), ranges=program.network.is_large
+    )
+    number = styles(num_format="0.000000000000", bg_color=GROUPS["gradient"][2])
+    chains = [full for chain in gradient.chains for full in _full_chains(program, chain)]
+    product = " · ".join(factor.label for factor in chains[0])
+    more = f" + … ({len(chains)} such terms)" if len(chains) > 1 else ""
+    sheet.text(row, 0, f"{gradient.label} = {product}{more}", styles(bold=True, font_color="#62308E"))
+    row += 1
+    products, total = [], 0.0
+    for chain in chains:
+        first, term = row, 1.0
+        for factor in chain:
+            value = float(evaluate(factor.expression, values))
+            sheet.text(row, 0, factor.label)
+            full = render(factor.expression, TEXT)
+            fits = len(full) <= WORDS_WIDTH or not program.network.is_large
+            sheet.text(row, 1, f"= {full if fits else render(factor.expression, SUMMED_TEXT)}")
+            sheet.formula(row, 2, f"={render(factor.expression, notation)}", value, number)
+            row, term = row + 1, term * value
+        products.append("*".join(cell(r, 2) for r in range(first, row)))
+        if len(chains) > 1:
+            sheet.text(row, 0, "their product")
+            sheet.formula(row, 2, f"={products[-1]}", term, number)
+            products[-1] = cell(row, 2)
+            row += 1
+        total += term
+    assert gradient.expression is not None
+    address = table.address(gradient.name, table.first_row)
+    sheet.text(row, 0, gradient.label, styles.label)
+    text = SUMMED_TEXT if program.network.is_large else TEXT
+    sheet.text(row, 1, f"= {render(gradient.expression, text)}")
+    style = styles(num_format="0.000000000000", bold=True, bg_color=GROUPS["gradient"][2])
+    sheet.formula(row, 2, f"={'+'.join(products)}", total, style)
+    sheet.link(row, 3, address)
+    same = f"IF(ABS({cell(row, 2)}-{address})<=0.000000001*ABS({address})"
+    sheet.formula(
+        row, 4, f'={same},"equals the table","differs from the table")', "equals the table", styles.note
+    )
+    return row
 
 
 def _full_chains(program: Program, chain: Chain) -> list[Chain]:
@@ -376,6 +446,8 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
                 *(() if plan.samples is None else (_SAMPLES,)),
                 "Learning rates: the same training with several learning rates, their loss curves, "
                 "and the critical rate beyond which gradient descent overshoots.",
+                "Predict: type an input and see the forward pass with the trained weights; for two "
+                "inputs a map of the answers before and after the training.",
                 "Gradient check: every ∂E/∂w beside the slope of the loss, measured without any "
                 "calculus.",
                 "Derivation: the chain rule for every weight, in words and in the numbers of the "
