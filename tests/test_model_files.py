@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from gradsheet import verify
+from gradsheet.cli import main
+from gradsheet.engines import ironcalc
 from gradsheet.errors import InputError, NetworkError
+from gradsheet.examples import find
 from gradsheet.model_files import read_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
+
+from gradsheet.modules import to_torch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")  # of torch.export itself
 
@@ -254,3 +262,89 @@ def test_what_is_no_network_is_named(tmp_path, tensors, activations, words):
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=rf"model\.safetensors: .*{words}"):
         read_model(tmp_path / "model.safetensors", activations)
+
+
+# ---------------------------------------------------------------- with data, on the command line
+
+FLOWERS = """a,b,c,kind
+5.1,3.5,1.4,setosa
+7.0,3.2,4.7,versicolor
+4.9,3.0,1.4,setosa
+"""
+
+
+def ran(folder: Path, *arguments: str) -> Any:
+    (folder / "flowers.csv").write_text(FLOWERS)
+    common = ["--data", str(folder / "flowers.csv"), "--out", str(folder / "out.xlsx"), "--steps", "5"]
+    return CliRunner().invoke(main, ["workbook", *arguments, *common])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "last", "target", "loss"),
+    [
+        (1, nn.Identity(), "kind", "binary_cross_entropy"),  # as with BCEWithLogitsLoss
+        (1, nn.Sigmoid(), "kind", "binary_cross_entropy"),
+        (2, nn.Identity(), "kind", "softmax_cross_entropy"),
+        (1, nn.Identity(), "c", "mean_squared_error"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["pt2", "safetensors"])
+def test_a_model_with_data_becomes_a_workbook_that_is_proved(
+    tmp_path, suffix, outputs, last, target, loss
+):
+    inputs = "a,b" if target == "c" else "a,b,c"
+    module = nn.Sequential(nn.Linear(len(inputs.split(",")), 2), nn.Tanh(), nn.Linear(2, outputs), last)
+    extra = ["--target", target, "--inputs", inputs, "--learning-rate", "0.1"]
+    if suffix == "pt2":
+        path = exported(tmp_path, module, len(inputs.split(",")))
+    else:
+        path = saved(tmp_path, module)
+        extra += ["--activation", "tanh" if isinstance(last, nn.Identity) else "tanh,sigmoid"]
+    result = ran(tmp_path, str(path), *extra)
+    assert result.exit_code == 0, result.output
+    plan = verify.read_plan(tmp_path / "out.xlsx", ironcalc.recalculate(tmp_path / "out.xlsx"))
+    network = plan.program.network
+    assert (network.loss, network.standardize) == (loss, ())
+    data = torch.tensor(network.inputs, dtype=torch.float64)
+    expected = module.double()(data)
+    if loss == "binary_cross_entropy" and isinstance(last, nn.Identity):
+        expected = torch.sigmoid(expected)  # which is part of the loss there
+    assert torch.equal(to_torch(network)(data), expected)
+    if outputs == 2:
+        verdict = verify.verify(tmp_path / "out.xlsx")
+        assert verdict.proved, verify.to_text(verdict)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model.pt2", "--target", "kind", "--hidden", "3"], "--hidden: .* says that itself"),
+        (
+            ["model.pt2", "--target", "kind", "--activation", "relu"],
+            "stand in the file; leave out --act",
+        ),
+        (
+            ["model.pt2", "--target", "kind", "--inputs", "a"],
+            "1 values, but 3 are needed, one per input",
+        ),
+        (["model.pt", "--target", "kind"], "is a pickle"),
+        (["gone.pt2", "--target", "kind"], r"nor a file; give .* \.toml, \.pt2 or \.safetensors file"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_told_in_one_sentence(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    exported(tmp_path, nn.Sequential(nn.Linear(3, 1)))
+    (tmp_path / "model.pt").write_bytes(b"")
+    result = ran(tmp_path, *arguments)
+    assert result.exit_code == 2
+    assert re.search(words, result.output), result.output
+    assert not (tmp_path / "out.xlsx").exists()
+
+
+def test_a_model_alone_has_no_samples(tmp_path):
+    path = exported(tmp_path, nn.Sequential(nn.Linear(3, 1)))
+    with pytest.raises(
+        InputError, match="holds layers and weights, but no samples; give them with --data"
+    ):
+        find(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from gradsheet.errors import InputError, NetworkError, TooLargeError, WorkbookEr
 from gradsheet.examples import EXAMPLES
 from gradsheet.network import Network
 from gradsheet.optimizers import OPTIMIZERS
-from test_optimizers import trained_by_torch
 from test_workbook import DIVERGING
+from training import trained_by_torch
 
 pytest.importorskip("torch")
 needs_libreoffice = pytest.mark.skipif(libreoffice.find() is None, reason="LibreOffice is not installed")
@@ -61,7 +62,7 @@ def test_twenty_recalculated_steps_of_every_optimizer_are_those_of_torch(tmp_pat
             [cells[table.first_row + step, table.columns[f"w{k}"]] for k in range(1, 9)]
             for step in range(20)
         ]
-        expected = trained_by_torch(optimizer, "constant", 0.05, 20)
+        expected = trained_by_torch(SEED.learning(optimizer), 0.05, [[0]] * 20).weights
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=optimizer)
     verdict = verify.verify(path)
     assert verdict.proved, verify.to_text(verdict)
@@ -71,6 +72,11 @@ NETWORKS = {
     "schedule": EXAMPLES["xor"].learning(schedule="cosine"),
     "weight decay": DIVERGING.learning(settings={"weight_decay": 0.02}),
     "frozen biases": EXAMPLES["mazur"],
+    "batches in order": replace(EXAMPLES["xor"], batch_size=3),
+    "shuffled batches, standardised": replace(
+        EXAMPLES["iris"], batch_size=2, shuffle_seed=1, standardize=("inputs",)
+    ),
+    "standardised": replace(EXAMPLES["line"], standardize=("inputs", "targets")),
 }
 
 
@@ -178,7 +184,7 @@ def test_a_wrong_word_is_named(three, tmp_path, row, column, formula):
 
 def test_edited_inputs_are_proved_and_unusable_ones_refused(three, tmp_path):
     _, path, compared = three
-    edited = packages.with_number(path, tmp_path / "edited.xlsx", "Start!E5", 0.7)
+    edited = packages.with_number(path, tmp_path / "edited.xlsx", "Start!F5", 0.7)
     assert verify.verify(edited).proved
     beta = cell(*compared.trainings[2].setting_cell("beta1"))
     for place, number, message in (

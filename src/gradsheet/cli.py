@@ -50,7 +50,7 @@ def main(debug: bool) -> None:
     """Neural networks you can open in a spreadsheet, with every number proved right.
 
     Start with `gradsheet demo`. NETWORK is the name of an example (see `gradsheet examples`) or the path
-    of a .toml file.
+    of a .toml file; with --data also of a model, .pt2 or .safetensors.
     """
 
 
@@ -85,7 +85,8 @@ _NETWORK_OPTIONS = [
     click.option("--classes", is_flag=True, help="The numbers in the target are names of classes."),
     click.option("--hidden", metavar="NEURONS", help="Hidden layers of the new network, such as 8 or "
                  "8,4; 0: none.  [default: 4]"),
-    click.option("--activation", metavar="NAME", help="Their activation.  [default: tanh]"),
+    click.option("--activation", metavar="NAME", help="Their activation, or that of the layers of a "
+                 ".safetensors.  [default: tanh]"),
     click.option("--loss", metavar="NAME", help="Its loss.  [default: by the kind of target]"),
     click.option("--seed", type=click.IntRange(0),
                  help="Draw its weights from this seed.  [default: 1]"),
@@ -115,6 +116,7 @@ def _with_data(
     """NETWORK, or one for the samples in a file; ``new`` describes it where there is no NETWORK."""
     from gradsheet.data import network_from
     from gradsheet.examples import find, find_table
+    from gradsheet.model_files import is_model
 
     given = {name: value for name, value in new.items() if value is not None}
     if data is None:
@@ -122,13 +124,17 @@ def _with_data(
         if used or classes:
             raise InputError(f"--{[*used, 'classes'][0]}: is about --data FILE.csv; give that as well")
         return find(network or "seed")
-    if network is not None and given:
-        raise InputError(f"--{next(iter(given))}: {network} says that itself; leave out one of the two")
+    left_open = ("activation", "loss") if network is not None and is_model(Path(network)) else ()
+    said = [name for name in given if name not in left_open]
+    if network is not None and said:
+        raise InputError(f"--{said[0]}: {network} says that itself; leave out one of the two")
     if target is None:
         raise InputError("--target: is missing; name the column of --data that is to be predicted")
     if "hidden" in given:
         given["hidden"] = _hidden(given["hidden"])
-    table = None if network is None else find_table(network)
+    table = None
+    if network is not None:
+        table = find_table(network, _columns(given.pop("activation", "")))
     chosen = _columns(inputs or "")
     return network_from(data, _columns(target), table, inputs=chosen, classes=classes, **given)
 

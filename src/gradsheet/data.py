@@ -188,13 +188,13 @@ def network_from(
 
     ``table`` is the network as it stands in TOML, without samples or with others. Where there is none,
     it has ``hidden`` layers of one ``activation``, weights and biases drawn from ``seed``, and the usual
-    last layer and ``loss``: the mean squared error for numbers, the binary cross-entropy for two
-    classes, the softmax cross-entropy for more.
+    last layer. ``loss`` is by default that of the table, or the mean squared error for numbers, the
+    binary cross-entropy for two classes, the softmax cross-entropy for more.
 
     Raises `InputError` for a file or columns that cannot be used, and `NetworkError`.
     """
     columns = {column.name: column for column in read_columns(path)}
-    own_loss = loss if table is None else table.get("loss")
+    own_loss = loss or (table or {}).get("loss")
     own_loss = own_loss and net.choice(own_loss, "loss")
     try:
         chosen = _inputs(columns, targets, inputs)
@@ -214,6 +214,8 @@ def network_from(
         of_classes = "binary_cross_entropy" if len(target.names) == 1 else "softmax_cross_entropy"
         own_loss = of_classes if target.are_classes else "mean_squared_error"
     numbers = not target.are_classes and not own_loss.endswith("cross_entropy")
+    if table is None:
+        table = _new_table(hidden, activation, own_loss, len(target.names), seed)
     input_names, output_names = (
         _column_names(names) for names in ([column.name for column in chosen], target.names)
     )
@@ -223,13 +225,13 @@ def network_from(
         {
             "name": path.stem,
             "description": f"The {len(target.values):,} samples of {path.name}",
-            **(table or _new_table(hidden, activation, own_loss, len(target.names), seed)),
+            "standardize": ["inputs", "targets"] if numbers else ["inputs"],
+            **_complete(table, own_loss),
             "loss": own_loss,
             "inputs": [list(row) for row in zip(*(c.parsed for c in chosen), strict=True)],
             "targets": target.values,
             "input_names": input_names,
             "output_names": output_names,
-            "standardize": ["inputs", "targets"] if numbers else ["inputs"],
         }
     )
 
@@ -309,6 +311,15 @@ def _outputs(table: Mapping[str, Any] | None) -> int | None:
         case {"layers": [*_, {"weights": list(weights)}]}:
             return len(weights)
     return None
+
+
+def _complete(table: Mapping[str, Any], loss: str) -> Mapping[str, Any]:
+    """A last layer without activation, as in the model files that leave it to the loss, with its own."""
+    match table:
+        case {"layers": [*hidden, {"activation": None} as last]}:
+            activation = _LAST_ACTIVATIONS.get(loss, "identity")
+            return {**table, "layers": [*hidden, {**last, "activation": activation}]}
+    return table
 
 
 def _new_table(

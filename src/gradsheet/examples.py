@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gradsheet.errors import InputError
+from gradsheet.model_files import check_file, is_model, read_model
 from gradsheet.network import Layer, Network, load, load_table, parse, to_toml
 
 _TWO_TWO_TWO = (((0.15, 0.20), (0.25, 0.30)), ((0.40, 0.45), (0.50, 0.55)))
@@ -213,14 +214,23 @@ def find(example_or_file: str) -> Network:
     """
     if example_or_file in EXAMPLES:
         return EXAMPLES[example_or_file]
-    return load(_path(example_or_file))
+    path = _path(example_or_file)
+    if is_model(path):
+        check_file(path)
+        raise InputError(
+            f"{path}: holds layers and weights, but no samples; give them with --data FILE.csv "
+            "--target COLUMN"
+        )
+    return load(path)
 
 
-def find_table(example_or_file: str) -> dict[str, Any]:
-    """What `find` reads as it stands in TOML, by key; a file needs no samples."""
+def find_table(example_or_file: str, activations: Sequence[str] = ()) -> dict[str, Any]:
+    """What `find` reads as it stands in TOML, by key; a file needs no samples, and may be one of
+    `read_model`, to which ``activations`` belong."""
     if example_or_file in EXAMPLES:
         return tomllib.loads(to_toml(EXAMPLES[example_or_file]))
-    return load_table(_path(example_or_file))
+    path = _path(example_or_file)
+    return read_model(path, activations) if is_model(path) else load_table(path)
 
 
 def _path(example_or_file: str) -> Path:
@@ -229,5 +239,5 @@ def _path(example_or_file: str) -> Path:
         return path
     raise InputError(
         f"{example_or_file}: is neither an example ({', '.join(EXAMPLES)}) nor a file; "
-        "give one of these names or the path of a .toml file"
+        "give one of these names or the path of a .toml, .pt2 or .safetensors file"
     )

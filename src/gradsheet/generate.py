@@ -96,11 +96,6 @@ def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Compa
     """
     if steps < 2:
         raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
-    if network.batch_size is not None or network.standardize:
-        raise InputError(
-            "the workbook that compares optimizers takes the full batch, and samples as they are; leave "
-            "out --batch-size, and standardise the samples first"
-        )
     check_width(least_quantities(network))
     networks = [network.learning(name) for name in dict.fromkeys(optimizers)]
     return Comparison(tuple(map(compile_network, networks)), steps)

@@ -76,7 +76,7 @@ def read_model(path: Path, activations: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises `InputError` for what is no such file, `NetworkError` for what a network cannot be.
     """
-    _check_file(path)
+    check_file(path)
     try:
         if path.suffix.lower() == ".pt2":
             if activations:
@@ -89,11 +89,18 @@ def read_model(path: Path, activations: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "name": path.stem,
         "description": f"The layers and weights of {path.name}",
+        "standardize": [],  # it sees the data as it did before
         "layers": [_table(layer) for layer in layers],
     }
 
 
-def _check_file(path: Path) -> None:
+def is_model(path: Path) -> bool:
+    """Whether the name is that of a model file, though it may be one that is refused."""
+    return path.suffix.lower() in (*SUFFIXES, *PICKLES)
+
+
+def check_file(path: Path) -> None:
+    """Raise `InputError` for a file that is not opened at all."""
     if path.suffix.lower() in PICKLES:
         raise InputError(
             f"{path}: is a pickle, which can run any program when it is opened; save the model with "

@@ -260,13 +260,14 @@ def check_inputs(path: Path, plan: Plan, sheets: Sheets) -> None:
                 f"needs {wanted}; type one"
             )
     for row, column in _dealt_cells(plan):
-        number = sheets[BACKPROP].get((row, column))
+        start = plan.backprop.sheet
+        number = sheets[start].get((row, column))
         if number_in(number) not in range(1, plan.program.network.samples + 1):
             raise WorkbookError(
-                f"{path}: {BACKPROP}!{cell(row, column)} holds {number!r}, but it is the number of a "
+                f"{path}: {start}!{cell(row, column)} holds {number!r}, but it is the number of a "
                 f"sample, a whole number from 1 to {plan.program.network.samples}; type one"
             )
-    for name, each in {} if plan.samples is None else _columns(sheets, plan.samples).items():
+    for name, each in {} if plan.samples is None else sample_columns(sheets, plan.samples).items():
         if each.is_standardized and not each.deviation > 0:
             raise WorkbookError(
                 f"{path}: in {SAMPLES}, {name} is the same in every sample, and to standardise it is to "
@@ -319,8 +320,8 @@ def changes_of(plan: Plan, sheets: Sheets) -> Changes:
         else:
             changes[place] = number * _factor(position) if number else 0.015625
     for row, column in _dealt_cells(plan):  # the next sample
-        number = number_in(sheets[BACKPROP].get((row, column)))
-        changes[BACKPROP, row, column] = number % plan.program.network.samples + 1
+        number = number_in(sheets[plan.backprop.sheet].get((row, column)))
+        changes[plan.backprop.sheet, row, column] = number % plan.program.network.samples + 1
     if not plan.table_alone:
         for position, typed in enumerate(Prediction(plan).typed):
             number = number_in(sheets[PREDICT].get(typed))
@@ -333,7 +334,7 @@ def _number_cells(plan: Plan) -> dict[tuple[str, int, int], str]:
     table, samples = plan.backprop, plan.samples
     roles: tuple[Role, ...] = ("data", "parameter") if samples is None else ("parameter",)
     here = plan.program.of_role(*roles)
-    cells = {(BACKPROP, table.first_row, table.columns[q.name]): q.name for q in here}
+    cells = {(table.sheet, table.first_row, table.columns[q.name]): q.name for q in here}
     if samples is not None:
         rows = range(samples.first_row, samples.last_row + 1)
         cells |= {(SAMPLES, row, c): name for row in rows for name, c in samples.written.items()}
@@ -364,7 +365,7 @@ def number_in(value: Value | None) -> float:
     return value if isinstance(value, float) else math.nan
 
 
-def _column(sheets: Sheets, table: Table, column: int) -> Array:
+def column_of(sheets: Sheets, table: Table, column: int) -> Array:
     cells = sheets.get(table.sheet, {})
     found = (cells.get((row, column)) for row in range(table.first_row, table.last_row + 1))
     return np.array([value if isinstance(value, float) else math.nan for value in found])
@@ -437,7 +438,7 @@ def _judge(plan: Plan, sheets: Sheets, engine: str, changed: bool, oracle: Any) 
     rate = number_in(sheets[BACKPROP].get((plan.RATE_ROW, plan.RATE_COLUMN)))
     network = network_of(f"recalculated by {engine}", plan, sheets)
     if plan.samples is not None:
-        _judge_samples(judge, plan.samples)
+        judge_samples(judge, plan.samples)
     truth = judge_table(judge, plan, plan.backprop, network, rate, oracle)
     for number, table in enumerate(plan.workings):
         column, shown = 1 + number, Table(LEARNING_RATES, plan.LOSSES_HEADER_ROW, {}, table.steps)
@@ -466,14 +467,14 @@ def judge_table(
 ) -> Mapping[str, Array]:
     """Judge one table of iterations; return what PyTorch says of it, by quantity."""
     program = plan.program
-    found = {name: _column(judge.sheets, table, column) for name, column in table.columns.items()}
+    found = {name: column_of(judge.sheets, table, column) for name, column in table.columns.items()}
     start = plan.backprop
     inputs = {}
     dealt = {} if plan.samples is None else _dealt(plan, plan.samples, judge.sheets, table.steps)
     for quantity in program.of_role("data", "parameter"):
         if quantity.name in dealt:
             place = start.columns[quantity.name]
-            inputs[quantity.name] = _column(judge.sheets, start, place)[: table.steps]
+            inputs[quantity.name] = np.resize(column_of(judge.sheets, start, place), table.steps)
             continue
         first = number_in(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
@@ -511,7 +512,9 @@ def judge_table(
         expected[name] = np.concatenate([column[:1], following[:-1]])
     limits = {q.name: floor for q in program.quantities}
     if plan.samples is not None:
-        spreads = {name: each.spread for name, each in _columns(judge.sheets, plan.samples).items()}
+        spreads = {
+            name: each.spread for name, each in sample_columns(judge.sheets, plan.samples).items()
+        }
         limits |= {name: floor * spreads.get(name.partition("[")[0], 1.0) for name in dealt}
     for state in states:
         expected[state.name] = np.where(
@@ -569,20 +572,20 @@ class _Column:
         return seen * self.deviation + self.mean if self.is_standardized else seen
 
 
-def _columns(sheets: Sheets, samples: SampleTable) -> dict[str, _Column]:
+def sample_columns(sheets: Sheets, samples: SampleTable) -> dict[str, _Column]:
     table = Table(SAMPLES, samples.HEADER_ROW, samples.written, samples.samples)
     return {
-        name: _Column(_column(sheets, table, column), name in samples.centred)
+        name: _Column(column_of(sheets, table, column), name in samples.centred)
         for name, column in samples.written.items()
     }
 
 
-def _judge_samples(judge: Judge, samples: SampleTable) -> None:
+def judge_samples(judge: Judge, samples: SampleTable) -> None:
     """What is standardised, with its mean and its standard deviation."""
     items: list[Item] = []
     cells = judge.sheets[SAMPLES]
     table = Table(SAMPLES, samples.HEADER_ROW, {}, samples.samples)
-    for name, each in _columns(judge.sheets, samples).items():
+    for name, each in sample_columns(judge.sheets, samples).items():
         if not each.is_standardized:
             continue
         floor = np.array(
@@ -599,7 +602,7 @@ def _judge_samples(judge: Judge, samples: SampleTable) -> None:
             (samples.centred, each.written - each.mean, each.deviation),
             (samples.standardized, each.seen, 1.0),
         ):
-            found = _column(judge.sheets, table, columns[name])
+            found = column_of(judge.sheets, table, columns[name])
             limit = np.full(samples.samples, ROUNDING_FLOOR * each.spread * scale)
             items.append((name, table.first_row, columns[name], found, wanted, limit))
     judge.compare(SAMPLES, "standardised data", items)
@@ -611,9 +614,9 @@ def _dealt(plan: Plan, samples: SampleTable, sheets: Sheets, steps: int) -> dict
     numbers = np.resize(np.arange(1, network.samples + 1), (steps, network.slots))
     if network.shuffle_seed is not None:  # what is typed there is right
         typed = [table.columns[q.name] for q in plan.program.of_role("dealt")]
-        columns = [_column(sheets, table, column)[:steps] for column in typed]
+        columns = [column_of(sheets, table, column)[:steps] for column in typed]
         numbers = np.stack(columns, axis=1).astype(int)
-    values = {name: each.seen for name, each in _columns(sheets, samples).items()}
+    values = {name: each.seen for name, each in sample_columns(sheets, samples).items()}
     dealt = {}
     for quantity in plan.program.of_role("dealt", "data"):
         own = numbers[:, (quantity.sample or 1) - 1]
@@ -679,7 +682,7 @@ def judge_losses(
     judge: Judge, table: Table, final_row: int, column: int, name: str, losses: Array
 ) -> None:
     """A column of a table of losses, and the final loss above it."""
-    found = _column(judge.sheets, table, column)
+    found = column_of(judge.sheets, table, column)
     final = np.array([number_in(judge.sheets[table.sheet].get((final_row, column)))])
     floor = np.full(len(losses), ROUNDING_FLOOR)
     judge.compare(
@@ -767,7 +770,7 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
     judge.compare(GRADIENT_CHECK, "measured slopes", slopes, SLOPE_TOLERANCE)
     moved = Table(GRADIENT_CHECK, first + count + 6, {}, 2 * count)
     items = [
-        (q.name, moved.first_row, column, _column(judge.sheets, moved, column), values[q.name], floor)
+        (q.name, moved.first_row, column, column_of(judge.sheets, moved, column), values[q.name], floor)
         for column, q in enumerate(plan.evaluated, 2)
         for floor in [_floor([*inputs.values(), values[program.loss]])]
     ]
@@ -843,7 +846,7 @@ def _judge_list(
     table = Table(PREDICT, prediction.samples_row - 1, {}, network.samples)
     listed: list[Item] = []
     for column, wanted in enumerate((*points.values(), targets, numbers), 1):
-        found = _column(judge.sheets, table, column)
+        found = column_of(judge.sheets, table, column)
         if column >= 3:
             wanted = _answers(prediction, wanted, found, samples if column == 4 else None)
         listed.append(("sample", table.first_row, column, found, wanted, _floor([wanted])))
@@ -853,7 +856,7 @@ def _judge_list(
 def _written(plan: Plan, sheets: Sheets) -> dict[str, _Column]:
     """Inputs and targets of all samples by name, as they stand in the sheet."""
     if plan.samples is not None:
-        return _columns(sheets, plan.samples)
+        return sample_columns(sheets, plan.samples)
     count, table = plan.program.network.samples, plan.backprop
     found: dict[str, list[float]] = {}
     for quantity in plan.program.of_role("data"):

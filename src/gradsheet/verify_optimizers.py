@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gradsheet.backends.workbook_layout import NETWORK, cell
 from gradsheet.backends.workbook_optimizers import COMPARED, Comparison, Training
 from gradsheet.compiler import compile_network
 from gradsheet.engines import Sheets
 from gradsheet.errors import NetworkError, WorkbookError
+from gradsheet.expression import Array
 from gradsheet.network import parse
 from gradsheet.optimizers import LEARNING_RATE
 from gradsheet.verify import (
     ENGINES,
     LISTED,
+    ROUNDING_FLOOR,
     Judge,
     Run,
     Verdict,
     changes_of,
     check_headers,
     check_inputs,
+    column_of,
     judge_best,
     judge_errors,
     judge_losses,
+    judge_samples,
     judge_table,
     merged,
     network_of,
     network_text,
     number_in,
+    sample_columns,
 )
 
 
@@ -90,8 +97,9 @@ def _judge(comparison: Comparison, sheets: Sheets, engine: str, changed: bool, o
         rate = number_in(cells.get(training.setting_cell(LEARNING_RATE)))
         network = network_of(f"recalculated by {engine}", training, sheets)
         truth = judge_table(judge, training, training.table, network, rate, oracle)
-        name = training.program.loss
+        name = training.program.shown_loss
         judge_losses(judge, losses_table, comparison.final_row, column, name, truth[name])
+    _judge_start(judge, comparison.trainings[0], truth)
     judge.groups = merged(judge.groups)
     names = {column: str(cells[Training.HEADER_ROW, column]) for column in columns}
     headers = {(losses_table.header_row, column): name for column, name in names.items()}
@@ -107,3 +115,19 @@ def _judge(comparison: Comparison, sheets: Sheets, engine: str, changed: bool, o
     return Run(
         engine, changed, None, tuple(judge.groups), tuple(judge.differences[:LISTED]), judge.differing
     )
+
+
+def _judge_start(judge: Judge, training: Training, truth: Mapping[str, Array]) -> None:
+    """The data, where they are formulas: dealt in batches, or standardised."""
+    if training.samples is None:
+        return
+    judge_samples(judge, training.samples)
+    table, items = training.backprop, []
+    columns = sample_columns(judge.sheets, training.samples)
+    for quantity in training.program.of_role("dealt", "data"):
+        each = columns.get(quantity.name.partition("[")[0])
+        floor = np.full(table.steps, ROUNDING_FLOOR * (1.0 if each is None else each.spread))
+        column = table.columns[quantity.name]
+        found, right = column_of(judge.sheets, table, column), truth[quantity.name][: table.steps]
+        items.append((quantity.name, table.first_row, column, found, right, floor))
+    judge.compare(table.sheet, "data", items)

@@ -605,7 +605,8 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                 if name in table.columns:
                     return f"{xl_col_to_name(table.columns[name])}{{{row}}}"
                 if program.network.batch_size is not None and program[name].role == "data":
-                    return f"{BACKPROP}!${xl_col_to_name(plan.backprop.columns[name])}{{b}}"
+                    start = quote(plan.backprop.sheet)
+                    return f"{start}!${xl_col_to_name(plan.backprop.columns[name])}{{b}}"
                 return plan.backprop.address(name, plan.backprop.first_row)
 
             return reference
@@ -637,7 +638,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
         if plan.samples is not None and quantity.role == "data":
             sample = plan.samples.first_row + (quantity.sample or 1) - 1
             first_or_input = f"={cell(sample, plan.samples.seen[name.partition('[')[0]], SAMPLES)}"
-        if table.sheet != BACKPROP:
+        if table.sheet != plan.backprop.sheet:
             first_or_input = f"={plan.backprop.address(name, plan.backprop.first_row)}"
         templates[name] = (first_or_input, following)
     return templates

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from gradsheet.backends.workbook_cells import CURVES, INPUT, Sheet, Styles
 from gradsheet.backends.workbook_layout import (
     FORMULAS_REFUSE,
     NETWORK,
+    SAMPLES,
     Plan,
     Table,
     area,
@@ -37,6 +38,7 @@ from gradsheet.backends.workbook_layout import (
     check_width,
 )
 from gradsheet.backends.workbook_lessons import write_network
+from gradsheet.backends.workbook_samples import write_samples
 from gradsheet.compiler import Program
 from gradsheet.errors import TooLargeError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array
@@ -52,7 +54,7 @@ class Training(Plan):
     """The places of the training of one optimizer, the ``number``-th of the comparison, from 0.
 
     Its hyper-parameters stand in a column of their own, ``settings`` are the names of the rows; its data
-    and first weights in the sheet Start, where other workbooks have the first row of Backprop.
+    and first weights in the sheet Start, where other workbooks have Backprop.
     """
 
     number: int = 0
@@ -74,9 +76,12 @@ class Training(Plan):
 
     @cached_property
     def backprop(self) -> Table:
-        inputs = {q.name for q in self.program.of_role("data", "parameter")}
-        names = [name for name in self.names if name in inputs]
-        return Table(START, self.HEADER_ROW, {name: k for k, name in enumerate(names)}, 1)
+        data = [q.name for q in self.program.of_role("dealt", "data")]
+        inputs = {*data, *(q.name for q in self.program.of_role("parameter"))}
+        names = sorted(inputs, key=self.names.index)
+        columns = {name: k for k, name in enumerate(sorted(names, key=lambda n: n not in data), 1)}
+        batches = self.program.network.batch_size is not None
+        return Table(START, self.HEADER_ROW, columns, self.steps if batches else 1)
 
     @cached_property
     def table(self) -> Table:
@@ -137,7 +142,10 @@ class Comparison:
     def formulas(self) -> int:
         """About how many formula cells the workbook will have."""
         widths = (len(one.trained_names) + 1 + one.program.can_diverge for one in self.trainings)
-        return self.steps * (2 + sum(widths))
+        start = self.trainings[0]
+        dealt = len(start.backprop.columns) * start.backprop.steps
+        samples = 0 if start.samples is None else start.samples.formulas
+        return self.steps * (2 + sum(widths)) + dealt + samples
 
 
 def write(
@@ -157,7 +165,9 @@ def write(
         book.set_properties({**properties, "created": datetime(2000, 1, 1)})
         styles = Styles(book)
         _optimizers(book, Sheet(book, COMPARED, styles), comparison, rates, values)
-        _start(Sheet(book, START, styles), comparison.trainings[0])
+        _start(Sheet(book, START, styles), comparison.trainings[0], values[0])
+        if (samples := comparison.trainings[0].samples) is not None:
+            write_samples(Sheet(book, SAMPLES, styles), comparison.trainings[0], samples)
         _trainings(Sheet(book, TRAININGS, styles), comparison, values)
         names = [one.network.optimizer for one in comparison.programs]
         facts: dict[str, int | str] = {
@@ -180,7 +190,7 @@ def _optimizers(
     values: Sequence[Mapping[str, Array]],
 ) -> None:
     styles, trainings = sheet.styles, comparison.trainings
-    network = comparison.programs[0].network
+    network, shown_loss = comparison.programs[0].network, comparison.programs[0].shown_loss
     last = len(trainings)
     sheet.text(0, 0, f"Optimizers compared: {network.name}", styles.title)
     sheet.text(
@@ -206,13 +216,13 @@ def _optimizers(
     _verdicts(sheet, comparison, values)
 
     table = comparison.losses
-    sheet.text(table.header_row - 1, 1, "E_total by optimizer", styles.label)
+    sheet.text(table.header_row - 1, 1, f"{shown_loss} by optimizer", styles.label)
     sheet.text(table.header_row, 0, "iteration", styles(bold=True, align="center"))
     for step in range(comparison.steps):
         above = f"={cell(trainings[0].table.first_row + step, 0, TRAININGS)}".replace("$", "")
         sheet.formula(table.first_row + step, 0, above, step + 1, styles(align="center"))
     for training, numbers in zip(trainings, values, strict=True):
-        column, loss = 1 + training.number, training.program.loss
+        column, loss = 1 + training.number, training.program.shown_loss
         name = f"={cell(header, column)}"
         optimizer = training.program.network.optimizer
         sheet.formula(table.header_row, column, name, optimizer, _curve(styles, training))
@@ -225,15 +235,17 @@ def _optimizers(
     sheet.xlsx.freeze_panes(header + 1, 1)
     sheet.print_landscape(table.header_row, table.header_row)
 
-    every = np.stack([numbers[one.program.loss] for one, numbers in zip(trainings, values, strict=True)])
+    every = np.stack(
+        [numbers[one.program.shown_loss] for one, numbers in zip(trainings, values, strict=True)]
+    )
     cuts = comparison.programs[0].can_diverge
-    linear = "E_total, linear scale" + (f", cut at {CUT:g} × the first loss" if cuts else "")
-    logarithmic = "E_total, logarithmic scale"
+    linear = f"{shown_loss}, linear scale" + (f", cut at {CUT:g} × the first loss" if cuts else "")
+    logarithmic = f"{shown_loss}, logarithmic scale"
     charts = ((linear, None), (logarithmic, decades(every.T)))
     for position, (title, log) in enumerate(charts):
         chart = book.add_chart({"type": "scatter", "subtype": "straight"})
         for training in trainings:
-            drawn = Plan.CHART if log is None and cuts else training.program.loss
+            drawn = Plan.CHART if log is None and cuts else training.program.shown_loss
             chart.add_series(
                 {
                     "name": f"={cell(header, 1 + training.number, COMPARED)}",
@@ -242,7 +254,7 @@ def _optimizers(
                     "line": {"color": CURVES[training.number % len(CURVES)], "width": 1.75},
                 }
             )
-        chart_look(chart, title, "E_total", log, comparison.steps)
+        chart_look(chart, title, shown_loss, log, comparison.steps)
         chart.set_legend({"position": "right", "font": {"size": 10}})
         chart.set_size({"width": 640, "height": 340})
         place = (table.header_row + 18 * position, last + 2)
@@ -274,14 +286,15 @@ def _verdicts(sheet: Sheet, comparison: Comparison, values: Sequence[Mapping[str
     styles, trainings = sheet.styles, comparison.trainings
     row, last = comparison.final_row, len(trainings)
     finals = area(row, 1, row, last)
-    final = [float(v[one.program.loss][-1]) for one, v in zip(trainings, values, strict=True)]
+    final = [float(v[one.program.shown_loss][-1]) for one, v in zip(trainings, values, strict=True)]
     smallest = min((loss for loss in final if math.isfinite(loss)), default=math.inf)
     bold = styles(bold=True, align="right", font_color="#A8460F")
-    for offset, text in enumerate(("final E_total", "verdict", "best")):
+    shown_loss = comparison.programs[0].shown_loss
+    for offset, text in enumerate((f"final {shown_loss}", "verdict", "best")):
         sheet.text(row + offset, 0, text, styles.label)
     for training, loss in zip(trainings, final, strict=True):
         column, own = 1 + training.number, cell(row, 1 + training.number)
-        address = training.table.address(training.program.loss, training.table.last_row)
+        address = training.table.address(training.program.shown_loss, training.table.last_row)
         sheet.formula(row, column, f"={address}", loss, styles(num_format="0.000E+00"))
         verdict = "diverged" if not loss < DIVERGENCE_LIMIT else "best" if loss == smallest else ""
         formula = f'=IF({below_limit(own)},IF({own}=MIN({finals}),"best",""),"diverged")'
@@ -298,36 +311,52 @@ def _verdicts(sheet: Sheet, comparison: Comparison, values: Sequence[Mapping[str
         best,
         bold,
     )
-    hint = "the smallest final E_total; another learning rate may change that"
+    hint = f"the smallest final {shown_loss}; another learning rate may change that"
     sheet.text(row + 2, 2, hint, styles.hint)
 
 
 # ---------------------------------------------------------------- Start and Trainings
 
 
-def _start(sheet: Sheet, training: Training) -> None:
-    """The data and the first weights, which all trainings share: one row of input cells."""
+def _start(sheet: Sheet, training: Training, values: Mapping[str, Array]) -> None:
+    """The data and the first weights, which all trainings share."""
     styles, program, table = sheet.styles, training.program, training.backprop
     sheet.text(0, 0, "Start: the data and the initial weights of all trainings", styles.title)
+    _iterations(sheet, table)
     for name, column in table.columns.items():
         quantity = program[name]
-        kind = words_over(quantity, program) if quantity.role == "data" else "initial value"
+        kind = "initial value" if quantity.role == "parameter" else words_over(quantity, program)
         sheet.text(table.header_row - 1, column, kind, styles.words(quantity.role))
-        sheet.text(table.header_row, column, quantity.label, styles.header(quantity.role))
-        assert quantity.value is not None
-        sheet.number(table.first_row, column, quantity.value, styles.number(quantity.role, INPUT))
+        if quantity.role == "parameter":
+            sheet.text(table.header_row, column, quantity.label, styles.header(quantity.role))
+            initial, style = program.initial[name], styles.number(quantity.role, INPUT)
+            sheet.number(table.first_row, column, initial, style)
+    data = {n: c for n, c in table.columns.items() if program[n].role != "parameter"}
+    numbers = {name: values[name].tolist() for name in data}
+    write_table(sheet, training, replace(table, columns=data), "", numbers)
+    if program.network.shuffle_seed is not None:
+        for quantity in program.of_role("dealt"):
+            column, most = table.columns[quantity.name], program.network.samples
+            sheet.whole_inputs(table.first_row, table.last_row, column, 1, most)
     sheet.xlsx.set_row(table.header_row - 1, 46)
     sheet.xlsx.set_column(0, len(table.columns), 12.5)
+    sheet.xlsx.freeze_panes(table.first_row, 1)
     sheet.print_landscape(table.header_row - 1, table.header_row, wide=True)
+
+
+def _iterations(sheet: Sheet, table: Table) -> None:
+    """The first column, from which formulas read the number of the iteration."""
+    sheet.text(table.header_row, 0, "iteration", sheet.styles(bold=True, align="center"))
+    sheet.number(table.first_row, 0, 1, sheet.styles(align="center"))
+    for row in range(table.first_row + 1, table.last_row + 1):
+        number = row - table.header_row
+        sheet.formula(row, 0, f"=A{row}+1", number, sheet.styles(align="center"))
 
 
 def _trainings(sheet: Sheet, comparison: Comparison, values: Sequence[Mapping[str, Array]]) -> None:
     styles, first = sheet.styles, comparison.trainings[0].table
     sheet.text(0, 0, "Trainings: one row an iteration, one block of columns an optimizer", styles.title)
-    sheet.text(first.header_row, 0, "iteration", styles(bold=True, align="center"))
-    sheet.number(first.first_row, 0, 1, styles(align="center"))
-    for row in range(first.first_row + 1, first.last_row + 1):
-        sheet.formula(row, 0, f"=A{row}+1", row - first.header_row, styles(align="center"))
+    _iterations(sheet, first)
     for training, numbers in zip(comparison.trainings, values, strict=True):
         program, table, left = training.program, training.table, training.left
         optimizer = program.network.optimizer
@@ -340,7 +369,7 @@ def _trainings(sheet: Sheet, comparison: Comparison, values: Sequence[Mapping[st
         columns = {name: column.tolist() for name, column in numbers.items()}
         write_table(sheet, training, table, training.setting_reference(LEARNING_RATE), columns)
         if program.can_diverge:
-            loss = columns[program.loss]
+            loss = columns[program.shown_loss]
             cut_losses(sheet, training, table, loss, CUT * loss[0])
     sheet.xlsx.set_column(0, 0, 12)
     sheet.xlsx.set_column(1, max(comparison.trainings[-1].table.columns.values()), 12.5)
