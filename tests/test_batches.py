@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xlsxwriter.utility import xl_cell_to_rowcol
 
 import packages
 from gradsheet import generate, verify
@@ -278,6 +279,27 @@ def test_lessons_with_batches_are_graded(tmp_path, size, seed):
     (finding,) = check(path).findings
     assert finding.quantity == "update of w3"
     assert "another weight's gradient" in finding.cause
+
+
+@pytest.mark.parametrize("name", ["n[2]", "i1[1]", "t1[2]"])
+def test_check_finds_wrong_data_of_a_batch(tmp_path, name):
+    network, path, other = batched(XOR, 2), tmp_path / "a.xlsx", tmp_path / "b.xlsx"
+    generate.write_workbook(network, path, steps=6, learning_rates=(0.1,))
+    cell = place(network, name, 3)
+    right = ironcalc.formulas(path)["Backprop"][xl_cell_to_rowcol(cell.partition("!")[2])][1:]
+    packages.with_formula(path, other, cell, f"1*({right})")
+    assert check(other).outcome == "correct"
+    for wrong in ("0.5+0.25", f"{right}+0.25"):
+        packages.with_formula(path, other, cell, wrong)
+        (finding,) = check(other).findings
+        assert (finding.quantity, f"Backprop!{finding.cells}") == (name, cell)
+        assert (finding.expected, finding.cause) == (
+            f"={right}",
+            "these are not the data that belong there",
+        )
+    packages.with_number(path, other, cell, 0.125)
+    (finding,) = check(other).findings
+    assert finding.cause.startswith("a number was pasted")
 
 
 def test_the_command_line_takes_batches_and_epochs(tmp_path):

@@ -358,7 +358,9 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     cell = table.cell(wrong.place, k)
     text = book.formula(cell)
     expected, cause = "", ""
-    if wrong.kind != "slides":
+    if wrong.name in reading.given:
+        expected = reading.given[wrong.name][k] or ""
+    elif wrong.kind != "slides":
         expected = expected_formula(reading, wrong.name, k)
     if wrong.kind == "formula":
         formula = reading.reader.formula(wrong.place, k)
@@ -371,6 +373,8 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     elif wrong.kind == "pasted":
         what = "a text stands" if isinstance(book.value(cell), str) else "a number was pasted"
         cause = f"{what} over the formula: it does not follow when anything changes"
+    elif wrong.kind == "data":
+        cause = "these are not the data that belong there"
     elif wrong.kind == "blank":
         cause = "not filled in" if reading.complete else "nothing stands there: it counts as 0"
     else:

@@ -379,6 +379,13 @@ def _where(condition: Any, yes: Any = 1.0, no: Any = 0.0) -> Any:
     return np.where(np.asarray(_number(condition)) != 0, _number(yes), _number(no))
 
 
+def _entry(values: Any, number: Any) -> Any:
+    """INDEX of one column, or row, by a single number."""
+    if not isinstance(values, list) or not 1 <= float(number) < len(values) + 1:
+        raise ValueError(number)
+    return values[int(number) - 1]
+
+
 def _extreme(rule: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def extreme(*values: Any) -> Any:
         numbers = _numbers(values)
@@ -428,6 +435,10 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "SIGMOID": _plain(lambda a: 1 / (1 + np.exp(-a))),  # in words beside a table; no sheet has it
     "SINH": _plain(np.sinh),
     "COSH": _plain(np.cosh),
+    "COS": _plain(np.cos),
+    "INT": _plain(np.floor),
+    "MOD": _plain(np.mod),
+    "INDEX": _entry,
     "N": _plain(lambda a: a),
     "PI": lambda: np.pi,
     "IF": _where,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves
+from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves, parse
 from gradsheet.check.reading import Reading, column_numbers, is_backward, new_name
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
@@ -34,8 +34,8 @@ class Wrong:
 
     ``kind``: ``formula`` (it computes something else), ``pasted`` (a number stands among formulas),
     ``value`` (a number, or a formula that cannot be read, that does not follow from the others),
-    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell). ``error`` is
-    the largest relative error, NaN where there is none.
+    ``blank`` (nothing stands there), ``slides`` (data that is copied from an empty cell), ``data``
+    (other data than given). ``error`` is the largest relative error, NaN where there is none.
     """
 
     name: str
@@ -170,7 +170,11 @@ class _Judge:
         return first and self.length > 1 and self.is_right(name, place, 1) is not False
 
     def data(self, name: str, place: int) -> Iterator[Wrong]:
-        """Data that is copied from cells outside the table, by a reference that slides off them."""
+        """Data that do not hold what is given, or are copied from cells outside the table by a reference
+        that slides off them."""
+        if name in self.reading.given:
+            yield from self.given_data(name, place)
+            return
         slid = []
         for k in range(self.length):
             formula = self.reader.formula(place, k)
@@ -181,6 +185,25 @@ class _Judge:
                 slid.append(k)
         if slid and slid[0] > 0:
             yield Wrong(name, place, "slides", tuple(slid), math.nan)
+
+    def given_data(self, name: str, place: int) -> Iterator[Wrong]:
+        """The cells of a column of data that are not what its given formulas come to."""
+        wrong, pasted, errors = [], [], np.zeros(self.length)
+        for k, formula in enumerate(self.reading.given[name]):
+            cell = self.table.cell(place, k)
+            if formula is None or self.book.formula(cell) == formula:
+                continue
+            tree = parse(formula, cell)
+            wanted = self.reader.value(Formula(tree, cell, k), {})
+            found = self.book.number(cell)
+            errors[k] = abs(found - wanted) / max(abs(found), abs(wanted), LEAST)
+            if self.book.formula(cell) is None:
+                pasted.append(k)
+            elif not errors[k] <= LIVE_TOLERANCE:
+                wrong.append(k)
+        for kind, cells in (("data", wrong), ("pasted", pasted)):
+            if cells:
+                yield self.wrong(name, place, kind, cells, errors)
 
     @cached_property
     def is_live(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gradsheet import network as net
-from gradsheet.backends.workbook_layout import BACKPROP, NETWORK, Plan
+from gradsheet.backends.workbook_layout import BACKPROP, NETWORK, Plan, formula_templates
 from gradsheet.check.formula import Cell
 from gradsheet.check.labels import Label
 from gradsheet.check.reading import Reading
@@ -18,7 +18,7 @@ from gradsheet.check.tables import Table
 from gradsheet.compiler import Program, Quantity, Update
 from gradsheet.errors import WorkbookError
 from gradsheet.expression import label
-from gradsheet.optimizers import T
+from gradsheet.optimizers import LEARNING_RATE, T
 from gradsheet.verify import read_plan
 
 ITERATION = T.name
@@ -53,7 +53,23 @@ def own_reading(book: Book) -> Reading | None:
         Key(None, 0, Cell(BACKPROP, plan.RATE_ROW, plan.RATE_COLUMN)),
         network.loss.replace("_", " "),
         complete=True,
+        given=_given(plan),
     )
+
+
+def _given(plan: Plan) -> dict[str, list[str | None]]:
+    """The formulas of data: of samples that are dealt, or the same in all rows."""
+    table = plan.backprop
+    templates = formula_templates(plan, table, LEARNING_RATE)
+    found: dict[str, list[str | None]] = {}
+    for quantity in plan.program.of_role("dealt", "data"):
+        first, following = templates[quantity.name]
+        by_row = [first] + [following] * (table.steps - 1)
+        found[quantity.name] = [
+            None if each is None else each.format(r=row + 1, p=row, b=row + 1)
+            for row, each in enumerate(by_row, table.first_row)
+        ]
+    return found
 
 
 def _with_iteration(program: Program) -> Program:

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -95,6 +95,8 @@ class Reading:
     values of those that are typed into formulas. ``rate`` is where the learning rate stands, None where
     nothing is updated; ``steady`` tells that all weights learn at it. ``factor`` is what all gradient
     columns are multiplied with. ``complete`` tells that every cell is to be filled, as in an exercise.
+    ``given`` holds, for data that are known to follow from other cells, the formula of every iteration,
+    or None where a number is typed in.
     ``free_gradients`` tells that the random networks have gradients of all sizes, which are not theirs:
     only tiny ones show on which side of a root an ε stands.
     """
@@ -110,6 +112,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     complete: bool = False
     steady: bool = True
+    given: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     free_gradients: bool = False
 
     @property
