@@ -202,7 +202,7 @@ def _recalculated(plan: Plan, trace: Trace, lesson: Lesson) -> Trace:
     columns = {
         name: np.array([number(row, column) for row in rows]) for name, column in table.columns.items()
     }
-    return replace(trace, table=columns)
+    return replace(trace, table={**trace.table, **columns})
 
 
 def _prepared(
@@ -280,7 +280,7 @@ def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: S
         table=table,
         rates=tuple(learning_rates),
         comparison=comparison,
-        shifted=arrays.evaluate_shifted(program, first, EPSILON),
+        shifted=arrays.evaluate_shifted(program, first, EPSILON, plan.checked),
         critical=(
             arrays.critical_learning_rate(program, first),
             arrays.critical_learning_rate(program, last),
