@@ -39,6 +39,8 @@ from gradsheet.sweep import checked_learning_rates, sweep
 
 LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
+LARGE_RATES = (0.25, 1.0, 4.0)
+"""What a large network compares: times its own learning rate. Few, so that their loss is seen for long."""
 
 DEMO_WORKBOOK = "backprop.xlsx"
 
@@ -67,16 +69,18 @@ def write_workbook(
     *,
     learning_rate: float | None = None,
     steps: int = 100,
-    learning_rates: Sequence[float] = LEARNING_RATES,
+    learning_rates: Sequence[float] | None = None,
     force: bool = False,
 ) -> Plan:
     """Write the live workbook of a network; return where everything stands in it.
 
-    ``learning_rate`` defaults to the network's own. ``force`` writes a workbook that is refused for its
-    size otherwise.
+    ``learning_rate`` defaults to the network's own, ``learning_rates`` to `default_rates`. ``force``
+    writes a workbook that is refused for its size otherwise.
 
     Raises `InputError` for a number that cannot be used, `TooLargeError` for a workbook too large.
     """
+    if learning_rates is None:
+        learning_rates = default_rates(network, learning_rate)
     rates = checked_learning_rates(learning_rates)
     if len(rates) > MOST_RATES:
         raise InputError(
@@ -87,6 +91,14 @@ def write_workbook(
     with replacing(path) as temporary:
         workbook.write(temporary, plan, trace)
     return plan
+
+
+def default_rates(network: Network, learning_rate: float | None = None) -> tuple[float, ...]:
+    """The learning rates that a workbook compares where none are given."""
+    if not network.is_large:
+        return LEARNING_RATES
+    (own,) = checked_learning_rates([network.learning_rate if learning_rate is None else learning_rate])
+    return tuple(factor * own for factor in LARGE_RATES)
 
 
 def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Comparison:
