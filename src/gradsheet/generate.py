@@ -40,7 +40,7 @@ from gradsheet.sweep import checked_learning_rates, sweep
 LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
 LARGE_RATES = (0.25, 1.0, 4.0)
-"""What a large network compares: times its own learning rate. Few, so that their loss is seen for long."""
+"""What a large network compares, as multiples of its own: few, so that many iterations can be shown."""
 
 DEMO_WORKBOOK = "backprop.xlsx"
 

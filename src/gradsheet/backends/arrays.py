@@ -103,7 +103,7 @@ def train(
 def evaluate_shifted(
     program: Program, inputs: Values, step: float, parameters: Sequence[str]
 ) -> dict[str, Any]:
-    """Every quantity with one of the ``parameters`` after the other moved by ``step``, then by −``step``.
+    """Every quantity with one of ``parameters`` after the other moved by ``step``, then by −``step``.
 
     The values are of shape (2 · parameters,), or floats where nothing depends on them.
     """

@@ -442,7 +442,7 @@ class Plan:
         return tuple(q for q in self.program.of_role("data") if q.name not in self.names)
 
     def sample_cell(self, name: str) -> tuple[int, int]:
-        """Row and column in Samples of an input or a target of the full batch, as the network sees it."""
+        """Row and column in Samples of a datum of the full batch, as the network sees it."""
         assert self.samples is not None
         base, _, sample = name.removesuffix("]").partition("[")
         return self.samples.HEADER_ROW + int(sample or 1), self.samples.seen[base]

@@ -69,8 +69,8 @@ def _controls(sheet: Sheet, plan: Plan) -> None:
     sheet.text(1, 0, explanation, styles.note)
     if count < trained:
         some = (
-            f"Of the {trained} weights and biases, {count} are measured, spread over all layers: each "
-            "takes two computations of the whole network. The others follow by the same formulas."
+            f"Each takes two computations of the whole network, so {count} of the {trained} weights and "
+            "biases are measured, spread over all layers; the others are not checked here."
         )
         sheet.text(2, 0, some, styles.note)
     sheet.text(3, 0, "iteration to check", styles.label)
