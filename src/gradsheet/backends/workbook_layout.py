@@ -59,12 +59,10 @@ POINTS = 21
 
 FORMULAS_WARN = 200_000
 FORMULAS_REFUSE = 500_000
-COMPARISON_FORMULAS = (30_000, 150_000)
-"""The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, within these bounds;
-it shows fewer iterations than the table where that is not enough."""
 FORMULAS_LARGE = 100_000
-COMPARISON_FORMULAS_LARGE = (30_000, 60_000)
-"""The same for a large network: what its table leaves of `FORMULAS_LARGE`."""
+COMPARISON_FORMULAS = (30_000, 150_000)
+"""The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, or of `FORMULAS_LARGE`
+for a large network, within these bounds; it shows fewer iterations where that is not enough."""
 
 CHECKED = 12
 """About how many weights of a large network Gradient check measures, every one in two runs of all."""
@@ -482,7 +480,7 @@ class Plan:
     @property
     def comparison_steps(self) -> int:
         """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
-        least, most = COMPARISON_FORMULAS_LARGE if self.blocks else COMPARISON_FORMULAS
+        least, most = COMPARISON_FORMULAS
         comfortable = FORMULAS_LARGE if self.blocks else FORMULAS_WARN
         left = min(most, max(least, comfortable - self.steps * len(self.names)))
         return min(self.steps, max(2, left // max(1, self._comparison_width)))
