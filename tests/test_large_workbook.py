@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import openpyxl
 import pytest
@@ -148,7 +149,7 @@ def test_the_checked_weights_are_of_every_layer(sizes, count, biases):
             () if biases == "none" else (0.1,) * neurons,
             train_biases=biases == "each",
         )
-        for inputs, neurons in zip(sizes, sizes[1:], strict=False)
+        for inputs, neurons in pairwise(sizes)
     )
     network = Network("n", layers, "huber", ((1.0,) * sizes[0],), ((0.0,) * sizes[-1],))
     plan = Plan(compile_network(network), 2, 1)
