@@ -17,7 +17,7 @@ from pathlib import Path
 from gradsheet.backends.workbook_layout import Plan
 from gradsheet.compiler import compile_network
 from gradsheet.environment import describe
-from gradsheet.generate import LEARNING_RATES
+from gradsheet.generate import default_rates
 from gradsheet.network import Network, parse, to_toml
 from workbook import run  # the benchmark beside this one
 
@@ -81,7 +81,7 @@ def main() -> None:
         }
         for name, found in runs.items()
     }
-    plan = Plan(compile_network(measured), STEPS, len(LEARNING_RATES))
+    plan = Plan(compile_network(measured), STEPS, len(default_rates(measured)))
     print(f"about {plan.formulas:,} formulas, {size:.1f} MB")
     for name, result in results.items():
         print(f"{name:<14} {result['mean_seconds']:.2f} ± {result['standard_deviation']:.2f} s")

@@ -211,7 +211,7 @@ def test_critical_rate_is_infinite_without_curvature_and_nan_without_numbers():
 
 def test_parameters_are_shifted_one_by_one_up_and_down():
     program = compile_network(neuron([3.0, 5.0], [[1.0, 10.0]], [0.0]))
-    shifted = arrays.evaluate_shifted(program, program.initial, 0.25)
+    shifted = arrays.evaluate_shifted(program, program.initial, 0.25, program.trained)
     assert shifted["w1"].tolist() == [3.25, 3, 2.75, 3]
     assert shifted["w2"].tolist() == [5, 5.25, 5, 4.75]
     assert shifted["o1"].tolist() == [53.25, 55.5, 52.75, 50.5]

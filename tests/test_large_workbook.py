@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import openpyxl
 import pytest
 
+import packages
 from gradsheet import generate
-from gradsheet.backends.workbook_layout import Plan, cell, sheet_notation
+from gradsheet.backends.workbook_layout import (
+    BACKPROP,
+    FORMULAS_LARGE,
+    SAMPLES,
+    Plan,
+    area,
+    cell,
+    sheet_notation,
+)
+from gradsheet.check.examine import check
 from gradsheet.compiler import compile_network
 from gradsheet.engines import ironcalc
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import SUMMED_TEXT, Reference, add, apply, render
-from gradsheet.network import MOST_WRITTEN_OUT, Layer, Network
+from gradsheet.network import MOST_WRITTEN_OUT, Layer, Network, bias_names, weight_names
 
 IRIS = EXAMPLES["iris"]
+SEEN = {"as written": IRIS, "standardised": replace(IRIS, standardize=("inputs",))}
 
 
 def one_layer(neurons: int) -> Network:
@@ -42,9 +55,133 @@ def test_up_to_twelve_weights_are_written_out():
     assert [name for name, network in EXAMPLES.items() if network.is_large][:1] == ["iris"]
 
 
-def test_every_quantity_has_one_column(iris):
-    _, plan, _, _ = iris
-    assert sorted(plan.names) == sorted(q.name for q in plan.program.quantities)
+def test_every_quantity_has_one_column_and_every_datum_one_cell_of_samples(iris):
+    _, plan, _, sheets = iris
+    data = [q.name for q in plan.program.of_role("data")]
+    assert sorted([*plan.names, *data]) == sorted(q.name for q in plan.program.quantities)
+    found = {name: sheets[SAMPLES][plan.sample_cell(name)] for name in data}
+    assert found == {name: plan.program.initial[name] for name in data}
+    assert found["i3[2]"] == IRIS.inputs[1][2]
+
+
+def test_batches_keep_the_columns_of_their_data():
+    plan = Plan(compile_network(replace(IRIS, batch_size=2)), 4, 1)
+    assert {"n[2]", "i4[2]", "t3[1]"} <= set(plan.names)
+    assert plan.data_once == ()
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_formulas_read_the_data_in_samples_and_are_proved(tmp_path, name):
+    pytest.importorskip("torch")
+    from gradsheet import verify
+
+    path = tmp_path / "a.xlsx"
+    plan = generate.write_workbook(SEEN[name], path, steps=3, learning_rates=(0.05,))
+    columns = [column for i, column in plan.samples.seen.items() if i.startswith("i")]
+    assert columns[0] == (1 if name == "as written" else 12)
+    third = plan.samples.first_row + 2
+    inputs = f"{SAMPLES}!{area(third, columns[0], third, columns[-1])}"
+    for table in (plan.backprop, *plan.workings):
+        weights = [table.columns[f"w{k}"] for k in (1, 4)]
+        row, bias = table.first_row + 1, cell(table.first_row + 1, table.columns["b1"])
+        found = ironcalc.formulas(path)[table.sheet][row, table.columns["h1[3]"]]
+        own = ":".join(cell(row, column) for column in weights)
+        assert found == f"=SUMPRODUCT({own},{inputs})+{bias}"
+    verdict = verify.verify(path)
+    assert verdict.proved, verify.to_text(verdict)
+    assert check(path).outcome == "correct"
+
+
+def test_a_sample_taken_for_another_is_found(iris, tmp_path):
+    pytest.importorskip("torch")
+    from gradsheet import verify
+
+    path, plan, formulas, _ = iris
+    place = (plan.backprop.first_row + 2, plan.backprop.columns["dE_dw1"])
+    second, third = (
+        plan.address(f"i1[{k}]", plan.backprop.first_row).removeprefix(SAMPLES) for k in (2, 3)
+    )
+    formula = formulas[BACKPROP][place].removeprefix("=")
+    assert second in formula
+    address = cell(*place)
+    formula = formula.replace(second, third)
+    wrong = packages.with_formula(path, tmp_path / "a.xlsx", f"{BACKPROP}!{address}", formula)
+    finding = check(wrong).findings[0]
+    assert (finding.cells, finding.quantity) == (address, "dE/dw1")
+    differences = verify.verify(wrong).runs[0].differences
+    assert [(one.sheet, one.cell) for one in differences] == [(BACKPROP, address)]
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_an_exercise_is_graded_and_shows_the_data_too(tmp_path, name):
+    path = tmp_path / "a.xlsx"
+    plan = generate.write_exercise(SEEN[name], path, blank=("forward", "gradients"), steps=3)
+    assert ironcalc.recalculate(path)[SAMPLES][plan.samples.first_row, 1] == IRIS.inputs[0][0]
+    verdict = check(path)
+    assert {finding.cause for finding in verdict.findings} == {"not filled in"}
+    blank = plan.program.of_role("forward", "loss", "gradient", "delta")
+    assert len(verdict.findings) == len(blank)
+
+
+def test_gradient_check_takes_a_dozen_weights_of_all_layers_and_says_so(iris):
+    _, plan, _, sheets = iris
+    cells = sheets["Gradient check"]
+    trained = plan.program.trained
+    assert len(trained) == 35
+    assert "so 12 of the 35 weights and biases are measured" in cells[2, 0]
+    assert [cells[10 + k, 0] for k in range(13) if (10 + k, 0) in cells] == list(plan.checked)
+    assert [cells[10 + k, 6] for k in range(12)] == ["OK"] * 12
+    assert cells[7, 0] == "all of these"
+    assert Plan(compile_network(EXAMPLES["xor"]), 2, 1).checked == tuple(
+        compile_network(EXAMPLES["xor"]).trained
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"), [((4, 8, 3), 12), ((13, 1), 12), ((3, 3, 2, 2, 3), 12), ((2,) * 8, 21)]
+)
+@pytest.mark.parametrize("biases", ["each", "frozen", "none"])
+def test_the_checked_weights_are_of_every_layer(sizes, count, biases):
+    layers = tuple(
+        Layer(
+            "tanh",
+            ((0.1,) * inputs,) * neurons,
+            () if biases == "none" else (0.1,) * neurons,
+            train_biases=biases == "each",
+        )
+        for inputs, neurons in pairwise(sizes)
+    )
+    network = Network("n", layers, "huber", ((1.0,) * sizes[0],), ((0.0,) * sizes[-1],))
+    plan = Plan(compile_network(network), 2, 1)
+    assert len(plan.checked) == count
+    assert list(plan.checked) == sorted(plan.checked, key=plan.program.trained.index)
+    for rows, own in zip(weight_names(network), bias_names(network), strict=True):
+        assert {rows[0][0], rows[-1][-1]} <= set(plan.checked)
+        assert not own or (own[-1] in plan.checked) == (biases == "each")
+
+
+def test_few_learning_rates_around_the_networks_own_are_compared(tmp_path):
+    assert generate.default_rates(EXAMPLES["seed"]) == generate.LEARNING_RATES
+    assert generate.default_rates(IRIS, 0.5) == (0.125, 0.5, 2.0)
+    plan = generate.write_workbook(IRIS, tmp_path / "a.xlsx", steps=3)
+    sheets = ironcalc.recalculate(tmp_path / "a.xlsx")
+    cells, own = sheets["Learning rates"], IRIS.learning_rate
+    assert [cells[plan.RATES_ROW, k] for k in (1, 2, 3)] == [own / 4, own, own * 4]
+    last = sheets[BACKPROP][plan.backprop.last_row, plan.backprop.columns["E_total"]]
+    assert cells[plan.RATES_ROW + 1, 2] == pytest.approx(last, rel=1e-12)
+
+
+def test_the_comparison_takes_what_the_table_leaves_of_a_hundred_thousand_formulas():
+    layers = (
+        Layer("tanh", ((0.1,) * 4,) * 8, (0.1,) * 8),
+        Layer("identity", ((0.1,) * 8,) * 3, (0.1,) * 3),
+    )
+    inputs, targets = ((0.1, 0.2, 0.3, 0.4),) * 10, ((1.0, 0.0, 0.0),) * 10
+    network = Network("4-8-3", layers, "softmax_cross_entropy", inputs, targets)
+    plan = Plan(compile_network(network), 100, 3)
+    assert plan.formulas == pytest.approx(FORMULAS_LARGE, rel=0.1)
+    assert plan.comparison_steps == 30
+    assert Plan(compile_network(IRIS), 100, 3).comparison_steps == 100
 
 
 def spans(plan, row, sheet, *names):
@@ -73,8 +210,8 @@ def test_the_other_sheets_write_sums_in_ranges_too(iris, sheet):
     _, _, formulas, _ = iris
     found = [text for text in formulas[sheet].values() if "SUMPRODUCT(" in text]
     sums = IRIS.samples * 7  # a row
-    rows = 4 if sheet == "Workings" else 2 * 35
-    moved = 0 if sheet == "Workings" else 2 * 28 * IRIS.samples  # a moved weight stands elsewhere
+    rows = 4 if sheet == "Workings" else 2 * 12
+    moved = 0 if sheet == "Workings" else 2 * 10 * IRIS.samples  # a moved weight stands elsewhere
     assert len(found) == rows * sums - moved
 
 
@@ -114,7 +251,7 @@ def test_a_very_wide_table_opens_folded(tmp_path):
     plan = generate.write_workbook(wide, tmp_path / "wide.xlsx", steps=2, learning_rates=(0.05,))
     sheet = openpyxl.load_workbook(tmp_path / "wide.xlsx")["Backprop"]
     hidden = {d.min - 1 for d in sheet.column_dimensions.values() if d.hidden}
-    assert hidden >= {plan.backprop.columns["t1[1]"]}
+    assert hidden >= {plan.backprop.columns["h1[1]"]}
     assert not hidden & {0, 1, plan.backprop.columns["w1"], plan.backprop.columns["E_total"]}
 
 

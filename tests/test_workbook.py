@@ -14,7 +14,7 @@ from xlsxwriter.utility import xl_cell_to_rowcol
 
 import packages
 from gradsheet import generate
-from gradsheet.backends.workbook_layout import Plan
+from gradsheet.backends.workbook_layout import Plan, SampleTable
 from gradsheet.compiler import compile_network, least_quantities
 from gradsheet.engines import CellError, ironcalc
 from gradsheet.errors import InputError, TooLargeError
@@ -227,7 +227,7 @@ def test_the_linear_chart_draws_a_diverging_loss_only_up_to_its_cut(workbooks):
 def test_the_gradient_check_agrees_in_the_row_that_is_picked(workbooks, name, iteration):
     sheets = ironcalc.recalculate(workbooks / f"{name}.xlsx", {("Gradient check", 3, 1): iteration})
     cells = sheets["Gradient check"]
-    parameters = compile_network(NETWORKS[name]).trained
+    parameters = Plan(compile_network(NETWORKS[name]), 12, 1).checked
     assert cells[7, 1] == "OK"
     assert [cells[10 + k, 6] for k in range(len(parameters))] == ["OK"] * len(parameters)
     assert [cells[10 + k, 0] for k in range(len(parameters))] == list(parameters)
@@ -283,8 +283,8 @@ def test_names_that_look_like_formulas_or_links_stay_text(tmp_path):
     generate.write_workbook(network, path, steps=2, learning_rates=(0.1,))
     sheets = ironcalc.recalculate(path)
     assert sheets["Backprop"][0, 0] == 'Back-propagation, live: =HYPERLINK("http://example.org")'
-    words = row_of(sheets, "Backprop", Plan(compile_network(network), 2, 1).header_row - 1)
-    assert [f"input {k}: {name}, sample 1" in words for k, name in enumerate(names, 1)] == [True] * 4
+    words = row_of(sheets, "Samples", SampleTable.HEADER_ROW - 1)
+    assert [name in words for name in names] == [True] * 4
     book = openpyxl.load_workbook(path)
     external = [
         cell.coordinate
@@ -368,7 +368,7 @@ def test_a_workbook_too_large_is_refused_with_its_count_and_the_way_to_shrink_it
         generate.write_workbook(EXAMPLES["cs231n"], tmp_path / "no.xlsx", steps=2_000_000)
     wide = EXAMPLES["iris"]
     wide = replace(wide, inputs=wide.inputs * 200, targets=wide.targets * 200)
-    with pytest.raises(TooLargeError, match=r"would be 2[0-9],[0-9]{3} columns wide.*use fewer"):
+    with pytest.raises(TooLargeError, match=r"would be 1[67],[0-9]{3} columns wide.*use fewer"):
         generate.write_workbook(wide, tmp_path / "no.xlsx")
     wide = replace(wide, inputs=wide.inputs[:15], targets=wide.targets[:15])
     with pytest.raises(TooLargeError, match="columns wide"):  # the sheet Workings

@@ -77,6 +77,7 @@ NETWORKS = {
         EXAMPLES["iris"], batch_size=2, shuffle_seed=1, standardize=("inputs",)
     ),
     "standardised": replace(EXAMPLES["line"], standardize=("inputs", "targets")),
+    "large": EXAMPLES["iris"],
 }
 
 

@@ -240,7 +240,8 @@ def examples(show: str | None, mistakes: bool) -> None:
 )
 @_learning_rate
 @_training_options
-@click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2]")
+@click.option("--learning-rates", metavar="RATES", help=_RATES_HELP + "  [default: 0.1,0.2,0.5,0.8,1,2; "
+              "beyond twelve weights 1/4, 1 and 4 times the learning rate]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write a workbook of more than 500,000 formulas.")
 @click.option("--exercise", is_flag=True,
               help="Leave formulas blank for a student to fill in.")  # fmt: skip
@@ -288,7 +289,7 @@ def workbook(
     if kind:
         click.echo(f"wrote {out}")
         return
-    rates = generate.LEARNING_RATES if learning_rates is None else parse_learning_rates(learning_rates)
+    rates = None if learning_rates is None else parse_learning_rates(learning_rates)
     plan = generate.write_workbook(found, out, learning_rates=rates, **common)
     click.echo(f"wrote {out} ({plan.formulas:,} formulas)")
     if generate.is_large(plan):

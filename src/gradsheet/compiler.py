@@ -187,11 +187,10 @@ def gradient_name(parameter: str) -> str:
 
 
 def least_quantities(network: Network) -> int:
-    """How many quantities its program has at least: known before the work of compiling."""
+    """How many quantities its program has at least, but for the data: known before it is compiled."""
     neurons = sum(layer.neurons for layer in network.layers)
     parameters = sum(layer.neurons * layer.fan_in for layer in network.layers)
-    per_sample = network.sizes[0] + network.sizes[-1] + 2 * neurons  # data, sums and their δ
-    return 2 * parameters + network.slots * per_sample
+    return 2 * parameters + network.slots * 2 * neurons  # sums and their δ
 
 
 def compile_network(network: Network) -> Program:

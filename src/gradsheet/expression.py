@@ -526,7 +526,12 @@ def evaluate(
         case Reference(name):
             return values[name]
         case Application(operation, arguments):
-            known = [evaluate(argument, values, operations) for argument in arguments]
+            known = [  # most are names: looked up here, they need no call
+                values[argument.name]
+                if type(argument) is Reference
+                else evaluate(argument, values, operations)
+                for argument in arguments
+            ]
             return operations[operation].value(*known)
         case Constant(value):
             return np.float64(value)

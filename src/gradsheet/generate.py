@@ -39,6 +39,8 @@ from gradsheet.sweep import checked_learning_rates, sweep
 
 LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
+LARGE_RATES = (0.25, 1.0, 4.0)
+"""What a large network compares, as multiples of its own: few, so that many iterations can be shown."""
 
 DEMO_WORKBOOK = "backprop.xlsx"
 
@@ -67,16 +69,18 @@ def write_workbook(
     *,
     learning_rate: float | None = None,
     steps: int = 100,
-    learning_rates: Sequence[float] = LEARNING_RATES,
+    learning_rates: Sequence[float] | None = None,
     force: bool = False,
 ) -> Plan:
     """Write the live workbook of a network; return where everything stands in it.
 
-    ``learning_rate`` defaults to the network's own. ``force`` writes a workbook that is refused for its
-    size otherwise.
+    ``learning_rate`` defaults to the network's own, ``learning_rates`` to `default_rates`. ``force``
+    writes a workbook that is refused for its size otherwise.
 
     Raises `InputError` for a number that cannot be used, `TooLargeError` for a workbook too large.
     """
+    if learning_rates is None:
+        learning_rates = default_rates(network, learning_rate)
     rates = checked_learning_rates(learning_rates)
     if len(rates) > MOST_RATES:
         raise InputError(
@@ -87,6 +91,14 @@ def write_workbook(
     with replacing(path) as temporary:
         workbook.write(temporary, plan, trace)
     return plan
+
+
+def default_rates(network: Network, learning_rate: float | None = None) -> tuple[float, ...]:
+    """The learning rates that a workbook compares where none are given."""
+    if not network.is_large:
+        return LEARNING_RATES
+    (own,) = checked_learning_rates([network.learning_rate if learning_rate is None else learning_rate])
+    return tuple(factor * own for factor in LARGE_RATES)
 
 
 def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Comparison:
@@ -202,7 +214,7 @@ def _recalculated(plan: Plan, trace: Trace, lesson: Lesson) -> Trace:
     columns = {
         name: np.array([number(row, column) for row in rows]) for name, column in table.columns.items()
     }
-    return replace(trace, table=columns)
+    return replace(trace, table={**trace.table, **columns})
 
 
 def _prepared(
@@ -280,7 +292,7 @@ def _trace(program: Program, plan: Plan, learning_rate: float, learning_rates: S
         table=table,
         rates=tuple(learning_rates),
         comparison=comparison,
-        shifted=arrays.evaluate_shifted(program, first, EPSILON),
+        shifted=arrays.evaluate_shifted(program, first, EPSILON, plan.checked),
         critical=(
             arrays.critical_learning_rate(program, first),
             arrays.critical_learning_rate(program, last),

@@ -473,8 +473,10 @@ def judge_table(
     dealt = {} if plan.samples is None else _dealt(plan, plan.samples, judge.sheets, table.steps)
     for quantity in program.of_role("data", "parameter"):
         if quantity.name in dealt:
-            place = start.columns[quantity.name]
-            inputs[quantity.name] = np.resize(column_of(judge.sheets, start, place), table.steps)
+            values = dealt[quantity.name]
+            if quantity.name in start.columns:
+                values = column_of(judge.sheets, start, start.columns[quantity.name])
+            inputs[quantity.name] = np.resize(values, table.steps)
             continue
         first = number_in(judge.sheets[start.sheet].get((start.first_row, start.columns[quantity.name])))
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
@@ -745,17 +747,17 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
     iteration, epsilon = (number_in(cells.get((row, 1))) for row in (3, 4))
     position = int(iteration) - 1
     loss = abs(float(truth[program.loss][position]))
-    first, count = GRADIENT_CHECK_ROW + 1, len(program.trained)
+    first, count = GRADIENT_CHECK_ROW + 1, len(plan.checked)
     inputs = {
         q.name: np.full(2 * count, truth[q.name][position]) for q in program.of_role("data", "parameter")
     }
-    for number, name in enumerate(program.trained):
+    for number, name in enumerate(plan.checked):
         inputs[name][2 * number : 2 * number + 2] += (epsilon, -epsilon)
     values = oracle.step(program.network, inputs, 1.0).values
     losses = values[program.loss].reshape(count, 2)
     gradients: list[Item] = []
     slopes: list[Item] = []
-    for number, name in enumerate(map(gradient_name, program.trained)):
+    for number, name in enumerate(map(gradient_name, plan.checked)):
         # At a ReLU's kink the measured slope is no gradient; it has to be what PyTorch would measure.
         slope = (losses[number, :1] - losses[number, 1:]) / (2 * epsilon)
         analytic = truth[name][position : position + 1]
@@ -880,7 +882,8 @@ def _predicted(
     count = len(next(iter(inputs.values())))
     known = {}
     for quantity in program.of_role("data", "parameter"):
-        number = number_in(judge.sheets[BACKPROP].get((row, table.columns[quantity.name])))
+        place = (row, table.columns.get(quantity.name, -1))  # targets may stand in Samples: none is read
+        number = number_in(judge.sheets[BACKPROP].get(place))
         first = prediction.named(quantity.name.partition("[")[0])
         known[quantity.name] = inputs.get(first, np.full(count, number))
     return {**known, **oracle.step(program.network, known, 1.0).values}

@@ -125,6 +125,8 @@ def _judge_start(judge: Judge, training: Training, truth: Mapping[str, Array]) -
     table, items = training.backprop, []
     columns = sample_columns(judge.sheets, training.samples)
     for quantity in training.program.of_role("dealt", "data"):
+        if quantity in training.data_once:
+            continue
         each = columns.get(quantity.name.partition("[")[0])
         floor = np.full(table.steps, ROUNDING_FLOOR * (1.0 if each is None else each.spread))
         column = table.columns[quantity.name]

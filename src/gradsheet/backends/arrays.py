@@ -6,7 +6,7 @@ whole sweep costs about as many NumPy calls as one training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,15 +100,17 @@ def train(
     return recorded
 
 
-def evaluate_shifted(program: Program, inputs: Values, step: float) -> dict[str, Any]:
-    """Every quantity with one trained parameter after the other moved by ``step``, then by −``step``.
+def evaluate_shifted(
+    program: Program, inputs: Values, step: float, parameters: Sequence[str]
+) -> dict[str, Any]:
+    """Every quantity with one of ``parameters`` after the other moved by ``step``, then by −``step``.
 
-    The values are of shape (2 · parameters,), or floats where nothing depends on a parameter.
+    The values are of shape (2 · parameters,), or floats where nothing depends on them.
     """
-    point = np.array([inputs[name] for name in program.trained], dtype=np.float64)
+    point = np.array([inputs[name] for name in parameters], dtype=np.float64)
     shifts = step * np.eye(len(point))
     shifted = point + np.concatenate([shifts, -shifts])
-    moved = {name: shifted[:, k] for k, name in enumerate(program.trained)}
+    moved = {name: shifted[:, k] for k, name in enumerate(parameters)}
     return evaluate_all(program, {**inputs, **moved})
 
 
@@ -119,7 +121,7 @@ def hessian(program: Program, inputs: Values, step: float = 1e-5) -> Array:
     digits hold for values of order 1.
     """
     parameters = program.trained
-    values = evaluate_shifted(program, inputs, step)
+    values = evaluate_shifted(program, inputs, step, parameters)
     gradients = np.stack(
         [np.broadcast_to(values[gradient_name(name)], 2 * len(parameters)) for name in parameters]
     )

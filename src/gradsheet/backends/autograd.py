@@ -35,6 +35,7 @@ from gradsheet.network import (
 try:
     import torch
     from torch.nn import functional
+    from torch.optim.sgd import sgd
 except ImportError:
     raise MissingDependencyError(
         "PyTorch is not installed, and gradients are verified against it; "
@@ -147,6 +148,29 @@ def step(
 # ---------------------------------------------------------------- optimizers
 
 
+class _PlainSGD:
+    """`torch.optim.SGD` without momentum, by the function in it that computes the step: the class itself
+    would load PyTorch's compiler first, for a second and a half."""
+
+    def __init__(self, parameters: list[torch.Tensor], lr: float, weight_decay: float) -> None:
+        self.parameters, self.lr, self.weight_decay = parameters, lr, weight_decay
+        self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {each: {} for each in parameters}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        sgd(
+            self.parameters,
+            [each.grad for each in self.parameters if each.grad is not None],
+            [None for _ in self.parameters],
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=0.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+
+
 class _RMSpropInside(torch.optim.Optimizer):
     """RMSProp as textbooks have it, with ε inside the root; PyTorch has no such class."""
 
@@ -184,9 +208,9 @@ def _adam(kind: Any) -> Callable[[Any, float, Mapping[str, float]], torch.optim.
 
 OPTIMIZERS: Mapping[
     str,
-    tuple[Mapping[str, str], Callable[[Any, float, Mapping[str, float]], torch.optim.Optimizer]],
+    tuple[Mapping[str, str], Callable[[Any, float, Mapping[str, float]], Any]],
 ] = {
-    "sgd": ({}, lambda p, lr, s: torch.optim.SGD(p, lr, weight_decay=s["weight_decay"])),
+    "sgd": ({}, lambda p, lr, s: _PlainSGD(p, lr, s["weight_decay"])),
     "momentum": ({"m": "momentum_buffer"}, _momentum()),
     "momentum_average": (
         {"m": "momentum_buffer"},
@@ -264,6 +288,8 @@ def _optimize(
 
 def learning_rates(network: Network, learning_rate: float, steps: int) -> Array:
     """The learning rate of every iteration, by the scheduler of PyTorch."""
+    if network.schedule == "constant":
+        return np.full(steps, learning_rate)
     optimizer = torch.optim.SGD([torch.zeros(1)], learning_rate)
     schedulers, settings = torch.optim.lr_scheduler, network.settings
     scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -278,7 +304,7 @@ def learning_rates(network: Network, learning_rate: float, steps: int) -> Array:
             period = int(settings["period"])
             scheduler = schedulers.CosineAnnealingLR(optimizer, period, settings["minimum_rate"])
         case _:
-            return np.full(steps, learning_rate)
+            raise NotImplementedError(network.schedule)
     rates = np.empty(steps)
     for iteration in range(steps):
         rates[iteration] = optimizer.param_groups[0]["lr"]

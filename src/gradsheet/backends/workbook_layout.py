@@ -59,11 +59,13 @@ POINTS = 21
 
 FORMULAS_WARN = 200_000
 FORMULAS_REFUSE = 500_000
+FORMULAS_LARGE = 100_000
 COMPARISON_FORMULAS = (30_000, 150_000)
-"""The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, within these bounds;
-it shows fewer iterations than the table where that is not enough."""
-COMPARISON_FORMULAS_LARGE = (30_000, 60_000)
-"""The same for a large network, whose other sheets are large already."""
+"""The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, or of `FORMULAS_LARGE`
+for a large network, within these bounds; it shows fewer iterations where that is not enough."""
+
+CHECKED = 12
+"""About how many weights of a large network Gradient check measures, every one in two runs of all."""
 
 LONGEST_FORMULA = 8_192  # characters, Excel's limit
 MOST_COLUMNS = 16_384  # Excel's limit
@@ -297,7 +299,7 @@ def blocks_of(program: Program) -> tuple[Block, ...]:
     for layer in range(last + 1):
         title = layer_title(network, layer)
         parts.append((f"{title}: weights", names("parameter", layer=layer), False))
-        if layer == 0:
+        if layer == 0 and network.batch_size is not None:  # a full batch stands in the sheet Samples
             parts.append(("Samples", names("dealt", "data"), True))
         forward = sorted(names("forward", layer=layer), key=by_sample)
         parts.append((f"{title}: forward pass", forward, True))
@@ -425,11 +427,30 @@ class Plan:
         columns = {name: column for column, name in enumerate(self.names, 1)}
         return Table(BACKPROP, self.header_row, columns, self.steps)
 
+    def address(self, name: str, row: int) -> str:
+        """Absolute address of a quantity in a row of Backprop, or of data in Samples, where Backprop has
+        no column for them."""
+        if name in self.backprop.columns:
+            return self.backprop.address(name, row)
+        return cell(*self.sample_cell(name), SAMPLES)
+
+    @cached_property
+    def data_once(self) -> tuple[Quantity, ...]:
+        """The data of a large network's full batch: they stand in Samples only, for all iterations."""
+        return tuple(q for q in self.program.of_role("data") if q.name not in self.names)
+
+    def sample_cell(self, name: str) -> tuple[int, int]:
+        """Row and column in Samples of a datum of the full batch, as the network sees it."""
+        assert self.samples is not None
+        base, _, sample = name.removesuffix("]").partition("[")
+        return self.samples.HEADER_ROW + int(sample or 1), self.samples.seen[base]
+
     @cached_property
     def samples(self) -> SampleTable | None:
-        """The sheet of all samples, where they are dealt in batches or standardised."""
+        """The sheet of all samples, where they are dealt in batches or standardised, or where the
+        network is large: then the data of a full batch stand only there."""
         network = self.program.network
-        if network.batch_size is None and not network.standardize:
+        if network.batch_size is None and not network.standardize and not network.is_large:
             return None
         names = {
             "inputs": [input_name(k) for k in range(1, network.sizes[0] + 1)],
@@ -459,8 +480,9 @@ class Plan:
     @property
     def comparison_steps(self) -> int:
         """Iterations of the learning-rate comparison: all, or as many as stay comfortable."""
-        least, most = COMPARISON_FORMULAS_LARGE if self.blocks else COMPARISON_FORMULAS
-        left = min(most, max(least, FORMULAS_WARN - self.steps * len(self.names)))
+        least, most = COMPARISON_FORMULAS
+        comfortable = FORMULAS_LARGE if self.blocks else FORMULAS_WARN
+        left = min(most, max(least, comfortable - self.steps * len(self.names)))
         return min(self.steps, max(2, left // max(1, self._comparison_width)))
 
     @property
@@ -486,6 +508,25 @@ class Plan:
         layers = {name: -(self.program[name].layer or 0) for name in self.program.trained}
         return tuple(sorted(self.program.trained, key=layers.__getitem__))
 
+    @cached_property
+    def checked(self) -> tuple[str, ...]:
+        """The parameters that Gradient check measures, in the order of the gradients: all of them, or
+        some of every layer of a large network, spread evenly, its first and last weight among them and
+        its last bias."""
+        trained = self.program.trained
+        if not self.blocks:
+            return trained
+        layers = weight_names(self.program.network)
+        count = max(3, CHECKED // len(layers))
+        chosen: set[str] = set()
+        for layer, rows in enumerate(layers):
+            weights = [name for row in rows for name in row]
+            biases = [n for n in trained if self.program[n].layer == layer and n not in weights]
+            few = min(count - len(biases[:1]), len(weights))
+            chosen |= {weights[k * (len(weights) - 1) // max(1, few - 1)] for k in range(few)}
+            chosen |= set(biases[-1:])
+        return tuple(name for name in trained if name in chosen)
+
     @property
     def beside_column(self) -> int:
         """A column to the right of the table of Backprop, with an empty one between."""
@@ -494,7 +535,7 @@ class Plan:
     @property
     def formulas(self) -> int:
         """About how many formula cells the workbook will have."""
-        parameters, evaluated = len(self.program.trained), len(self.program.of_role("forward", "loss"))
+        parameters, evaluated = len(self.checked), len(self.program.of_role("forward", "loss"))
         users = sum(len(self.program[gradient_name(name)].chains) for name in self.derived)
         return (
             self.steps * len(self.names)
@@ -607,7 +648,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
                 if program.network.batch_size is not None and program[name].role == "data":
                     start = quote(plan.backprop.sheet)
                     return f"{start}!${xl_col_to_name(plan.backprop.columns[name])}{{b}}"
-                return plan.backprop.address(name, plan.backprop.first_row)
+                return plan.address(name, plan.backprop.first_row)
 
             return reference
 
@@ -636,8 +677,7 @@ def formula_templates(plan: Plan, table: Table, learning_rate: str) -> dict[str,
             following = f"={above.reference(name)}"
         first_or_input = None
         if plan.samples is not None and quantity.role == "data":
-            sample = plan.samples.first_row + (quantity.sample or 1) - 1
-            first_or_input = f"={cell(sample, plan.samples.seen[name.partition('[')[0]], SAMPLES)}"
+            first_or_input = f"={cell(*plan.sample_cell(name), SAMPLES)}"
         if table.sheet != plan.backprop.sheet:
             first_or_input = f"={plan.backprop.address(name, plan.backprop.first_row)}"
         templates[name] = (first_or_input, following)

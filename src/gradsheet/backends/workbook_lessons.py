@@ -15,6 +15,7 @@ from gradsheet.backends.workbook_layout import (
     BLANK_ROW,
     GRADIENT_CHECK_ROW,
     NETWORK_ROW,
+    SAMPLES,
     Plan,
     Trace,
     area,
@@ -41,8 +42,8 @@ KINK_TOLERANCE = 1e-4
 
 
 def write_gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
-    """Analytic against measured gradients, in the row that the user picks."""
-    count = len(plan.program.trained)
+    """Analytic against measured gradients of the plan's checked weights, in the row the user picks."""
+    count = len(plan.checked)
     picked_row = GRADIENT_CHECK_ROW + count + 5
     values = {name: float(column[0]) for name, column in trace.table.items()}
     shifted = {name: np.broadcast_to(v, 2 * count) for name, v in trace.shifted.items()}
@@ -59,12 +60,19 @@ def write_gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
 
 def _controls(sheet: Sheet, plan: Plan) -> None:
     styles = sheet.styles
+    count, trained = len(plan.checked), len(plan.program.trained)
     sheet.text(0, 0, "Gradient check: is every ∂E/∂w the slope of the loss?", styles.title)
     explanation = (
         "The table's ∂E/∂w beside the slope measured by moving one weight by ±ε and computing the "
         "whole network again, below. No calculus is used there."
     )
     sheet.text(1, 0, explanation, styles.note)
+    if count < trained:
+        some = (
+            f"Each takes two computations of the whole network, so {count} of the {trained} weights and "
+            "biases are measured, spread over all layers; the others are not checked here."
+        )
+        sheet.text(2, 0, some, styles.note)
     sheet.text(3, 0, "iteration to check", styles.label)
     sheet.number(3, 1, 1, styles(bold=True, num_format="0", **INPUT))
     wanted = f"a whole number from 1 to {plan.steps}."
@@ -86,7 +94,7 @@ def _controls(sheet: Sheet, plan: Plan) -> None:
     sheet.text(5, 0, "relative tolerance", styles.label)
     sheet.positive_input(5, 1, RELATIVE_TOLERANCE, "Tolerance", "Of the larger of the two gradients.")
     sheet.text(6, 0, "plus, for rounding", styles.label)
-    sheet.text(7, 0, "all weights", styles.label)
+    sheet.text(7, 0, "all weights" if count == trained else "all of these", styles.label)
     if _has_kinks(plan.program):
         what = "a ReLU" if _has_relu(plan.program) else "an error"
         kink = (
@@ -104,15 +112,18 @@ def _has_relu(program: Program) -> bool:
 
 
 def _picked_row(sheet: Sheet, plan: Plan, row: int, values: Mapping[str, float]) -> dict[str, str]:
-    """Data, parameters and loss of the picked iteration; returns the cell of each."""
+    """Data, parameters and loss of the picked iteration; returns the cell of each.
+
+    Data that stand in Samples alone are the same in every iteration, and are read there.
+    """
     program, styles = plan.program, sheet.styles
     title = "The picked row, and the network with one weight moved by ±ε"
     sheet.text(row - 2, 0, title, styles.heading)
     sheet.text(row - 1, 0, "iteration", styles(bold=True, align="center"))
     sheet.formula(row, 0, "=$B$4", 1, styles(align="center"))
-    place = {}
-    shown = (*program.of_role("data", "parameter"), program[program.loss])
-    for column, quantity in enumerate(shown, 1):
+    place = {q.name: cell(*plan.sample_cell(q.name), SAMPLES) for q in plan.data_once}
+    shown = [*program.of_role("data", "parameter"), program[program.loss]]
+    for column, quantity in enumerate((q for q in shown if q.name not in place), 1):
         sheet.text(row - 1, column, quantity.label, styles.header(quantity.role))
         formula = f"=INDEX({plan.backprop.span(quantity.name)},$B$4)"
         sheet.formula(row, column, formula, values[quantity.name], styles.number(quantity.role))
@@ -127,8 +138,8 @@ def _moved_weights(
     place: Mapping[str, str],
     shifted: Mapping[str, Array],
 ) -> list[tuple[str, str]]:
-    """The network once with every weight + ε and once with it − ε; returns the cells of the losses."""
-    program, styles, count = plan.program, sheet.styles, len(plan.program.trained)
+    """The network once with every checked weight + ε, once with it − ε; returns the losses' cells."""
+    program, styles, count = plan.program, sheet.styles, len(plan.checked)
     column_of = {quantity.name: column for column, quantity in enumerate(plan.evaluated, 2)}
     here = dict(place) | {n: f"{xl_col_to_name(column)}{{r}}" for n, column in column_of.items()}
     sheet.text(header_row, 0, "moved", styles(bold=True, align="center"))
@@ -150,7 +161,7 @@ def _moved_weights(
             users[name].append(quantity)
     values = {quantity.name: shifted[quantity.name].tolist() for quantity in plan.evaluated}
     losses = []
-    for number, parameter in enumerate(program.trained):
+    for number, parameter in enumerate(plan.checked):
         rows = (header_row + 1 + 2 * number, header_row + 2 + 2 * number)
         loss_column = column_of[program.loss]
         losses.append((cell(rows[0], loss_column), cell(rows[1], loss_column)))
@@ -216,7 +227,7 @@ def _verdicts(
     shifted: Array,
 ) -> None:
     program, styles, kinks = plan.program, sheet.styles, _has_kinks(plan.program)
-    header_row, count = GRADIENT_CHECK_ROW, len(plan.program.trained)
+    header_row, count = GRADIENT_CHECK_ROW, len(plan.checked)
     headers = ["weight", "value", "∂E/∂w in the table", "∂E/∂w measured", "difference"]
     headers += ["÷ allowed", "verdict", *(["slope to the left", "slope to the right"] if kinks else [])]
     for column, text in enumerate(headers):
@@ -224,7 +235,7 @@ def _verdicts(
     style = styles(num_format="0.000000000E+00", bg_color=GROUPS["gradient"][2])
     centred = styles(bold=True, align="center")
     lines = []
-    for number, (parameter, (up, down)) in enumerate(zip(program.trained, losses, strict=True)):
+    for number, (parameter, (up, down)) in enumerate(zip(plan.checked, losses, strict=True)):
         row, gradient, here = header_row + 1 + number, gradient_name(parameter), place[program.loss]
         line = _Slopes(
             values[gradient],
@@ -364,7 +375,7 @@ def _chain_rule(
     """The factors of one gradient, in words and live numbers; returns the row of the result."""
     program, styles, table = plan.program, sheet.styles, plan.backprop
     notation = sheet_notation(
-        lambda name: table.address(name, table.first_row), ranges=program.network.is_large
+        lambda name: plan.address(name, table.first_row), ranges=program.network.is_large
     )
     number = styles(num_format="0.000000000000", bg_color=GROUPS["gradient"][2])
     chains = [full for chain in gradient.chains for full in _full_chains(program, chain)]
@@ -431,6 +442,7 @@ _BATCHES = (
 
 def write_read_me(sheet: Sheet, plan: Plan) -> None:
     network, styles = plan.program.network, sheet.styles
+    checked = f"{len(plan.checked)} ∂E/∂w" if network.is_large else "every ∂E/∂w"
     sections = (
         (
             "What this is",
@@ -450,7 +462,7 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
                 "and the critical rate beyond which gradient descent overshoots.",
                 "Predict: type an input and see the forward pass with the trained weights; for two "
                 "inputs a map of the answers before and after the training.",
-                "Gradient check: every ∂E/∂w beside the slope of the loss, measured without any "
+                f"Gradient check: {checked} beside the slope of the loss, measured without any "
                 "calculus.",
                 "Derivation: the chain rule for every weight, in words and in the numbers of the "
                 "first row.",

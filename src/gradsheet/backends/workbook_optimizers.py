@@ -76,7 +76,7 @@ class Training(Plan):
 
     @cached_property
     def backprop(self) -> Table:
-        data = [q.name for q in self.program.of_role("dealt", "data")]
+        data = [q.name for q in self.program.of_role("dealt", "data") if q.name in self.names]
         inputs = {*data, *(q.name for q in self.program.of_role("parameter"))}
         names = sorted(inputs, key=self.names.index)
         columns = {name: k for k, name in enumerate(sorted(names, key=lambda n: n not in data), 1)}
@@ -193,11 +193,14 @@ def _optimizers(
     network, shown_loss = comparison.programs[0].network, comparison.programs[0].shown_loss
     last = len(trainings)
     sheet.text(0, 0, f"Optimizers compared: {network.name}", styles.title)
+    where = "the data and the initial weights of the sheet Start"
+    if trainings[0].data_once:
+        where = "the data in Samples and the initial weights in Start"
     sheet.text(
         1,
         0,
-        "One training an optimizer, from the data and the initial weights of the sheet Start; the "
-        "trainings themselves, with what each optimizer remembers, are in Trainings.",
+        f"One training an optimizer, from {where}; the trainings themselves, with what each optimizer "
+        "remembers, are in Trainings.",
         styles.note,
     )
     sheet.text(2, 0, "Type other numbers into the yellow cells: all sheets follow.", styles.note)
@@ -321,7 +324,8 @@ def _verdicts(sheet: Sheet, comparison: Comparison, values: Sequence[Mapping[str
 def _start(sheet: Sheet, training: Training, values: Mapping[str, Array]) -> None:
     """The data and the first weights, which all trainings share."""
     styles, program, table = sheet.styles, training.program, training.backprop
-    sheet.text(0, 0, "Start: the data and the initial weights of all trainings", styles.title)
+    what = "the initial weights" if training.data_once else "the data and the initial weights"
+    sheet.text(0, 0, f"Start: {what} of all trainings", styles.title)
     _iterations(sheet, table)
     for name, column in table.columns.items():
         quantity = program[name]
@@ -332,8 +336,9 @@ def _start(sheet: Sheet, training: Training, values: Mapping[str, Array]) -> Non
             initial, style = program.initial[name], styles.number(quantity.role, INPUT)
             sheet.number(table.first_row, column, initial, style)
     data = {n: c for n, c in table.columns.items() if program[n].role != "parameter"}
-    numbers = {name: values[name].tolist() for name in data}
-    write_table(sheet, training, replace(table, columns=data), "", numbers)
+    if data:
+        numbers = {name: values[name].tolist() for name in data}
+        write_table(sheet, training, replace(table, columns=data), "", numbers)
     if program.network.shuffle_seed is not None:
         for quantity in program.of_role("dealt"):
             column, most = table.columns[quantity.name], program.network.samples

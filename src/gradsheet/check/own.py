@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gradsheet import network as net
-from gradsheet.backends.workbook_layout import BACKPROP, NETWORK, Plan, formula_templates
+from gradsheet.backends.workbook_layout import BACKPROP, NETWORK, SAMPLES, Plan, formula_templates
 from gradsheet.check.formula import Cell
 from gradsheet.check.labels import Label
 from gradsheet.check.reading import Reading
@@ -38,6 +38,8 @@ def own_reading(book: Book) -> Reading | None:
         return None
     reader = Reader(book, _table(book, plan))
     quantities = {Key(column): name for name, column in columns.items()}
+    for datum in plan.data_once:
+        quantities[Key(None, 0, Cell(SAMPLES, *plan.sample_cell(datum.name)))] = datum.name
     program, network = plan.program, plan.program.network
     if not network.is_plain:
         program = _with_iteration(program)
@@ -63,6 +65,8 @@ def _given(plan: Plan) -> dict[str, list[str | None]]:
     templates = formula_templates(plan, table, LEARNING_RATE)
     found: dict[str, list[str | None]] = {}
     for quantity in plan.program.of_role("dealt", "data"):
+        if quantity.name not in templates:
+            continue  # of a large network: they stand in Samples alone
         first, following = templates[quantity.name]
         by_row = [first] + [following] * (table.steps - 1)
         found[quantity.name] = [
