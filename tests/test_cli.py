@@ -112,6 +112,19 @@ BAD = {
     "one step": (["workbook", "--steps", "1"], "Invalid value for '--steps'"),
     "too large": (["workbook", "iris", "--steps", "9000"], "formulas, more than the 500,000"),
     "unknown suffix": (["derive", "--out", "x.pdf"], "derivations are written as .md, .tex, .html"),
+    "workbook suffix": (
+        ["workbook", "--out", "x.csv", "--steps", "2"],
+        "x.csv: workbooks are written as",
+    ),
+    "compared suffix": (
+        ["sweep", "--optimizers", "sgd", "--workbook", "x.ods"],
+        "x.ods: workbooks are written as .xlsx",
+    ),
+    "samples for a network": (["workbook", "own.csv"], "give it as --data own.csv --target COLUMN"),
+    "smoothing of no batches": (
+        ["workbook", "--set", "smoothing=0.5"],
+        "it belongs to mini-batches (batch_size)",
+    ),
     "picture suffix": (["sweep", "--plot", "x.bmp"], "x.bmp"),
     "missing workbook": (["verify", "no.xlsx"], "no.xlsx: there is no such file"),
     "no workbook": (["verify", "bad.toml"], "is not an .xlsx workbook"),

@@ -74,6 +74,7 @@ def test_two_classes_are_one_output_or_two(tmp_path):
     network = network_from(path, ["inside"], hidden=[3, 2], activation="relu")
     assert network.targets == ((1.0,), (0.0,), (1.0,), (0.0,))
     assert (network.output_names, network.loss) == (("yes",), "binary_cross_entropy")
+    assert network.description == "The 4 samples of own.csv; inside: 1 is yes, 0 is no"
     assert [layer.activation for layer in network.layers] == ["relu", "relu", "sigmoid"]
     shares = network_from(path, ["inside"], loss="categorical cross entropy", hidden=[])
     assert shares.targets == ((0, 1), (1, 0), (0, 1), (1, 0))
@@ -94,6 +95,27 @@ def test_names_that_clash_with_a_network_are_told_apart(tmp_path):
     network = network_from(path, ["kind"])
     assert network.input_names == ("column t", "cap")
     assert network.output_names == ("kind: cap", "kind: e", "kind: p")
+
+
+def test_the_description_is_that_of_the_samples(tmp_path):
+    path = written(tmp_path, CIRCLE)
+    table = {"name": "n", "description": "mine", "seed": 1, "layers": [{"neurons": 1}]}
+    options = {"inputs": ["x", "y"], "loss": "binary_cross_entropy"}
+    assert network_from(path, ["inside"], table, **options).description == "mine"
+    sampled = {**table, "inputs": [[0]], "targets": [[0]]}
+    described = network_from(path, ["inside"], sampled, **options).description
+    assert described == "The 4 samples of own.csv; inside: 1 is yes, 0 is no"
+
+
+def test_a_table_is_not_written_over_the_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, CIRCLE, "sweep.csv")
+    result = CliRunner().invoke(
+        main, ["sweep", "--data", str(path), "--target", "inside", "--steps", "2"]
+    )
+    assert result.exit_code == 2
+    assert "sweep.csv holds the data, which would be lost" in result.output
+    assert path.read_text() == CIRCLE
 
 
 def test_a_network_without_samples_takes_those_of_the_file(tmp_path):
@@ -249,8 +271,9 @@ def test_a_pasted_number_is_named_and_a_constant_column_refused(tmp_path):
             "y",
             "column 'y' holds text, 'two' in row 3; mend it, or say with --classes",
         ),
-        ("x,y\n1,a\n2,a\n", "y", "column 'y' holds 1 different values, .* from 2 to 20 classes"),
+        ("x,y\n1,a\n2,a\n", "y", "column 'y' holds 1 different value, .* from 2 to 20 classes"),
         ("x,y\n" + "".join(f"{k},a{k}\n" for k in range(21)), "y", "column 'y' holds 21 different"),
+        ("x,y\n5,1\n", "y", "a single sample has no standard deviation to divide by; give two"),
         ("x,y\n5,1\n5,2\n", "y", r"inputs: 'x' is the same in every sample, 5\.0, .*leave it out"),
         ("x,y\n5,1\n6,1\n", "y", "targets: 'y' is the same in every sample"),
         ("x,y\n5e13,1\n6,2\n", "y", r"50000000000000\.0 is beyond ±1e\+12"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +89,29 @@ def test_libreoffice_agrees(tmp_path, name):
     _, path = written(tmp_path, name, 5)
     verdict = verify.verify(path, ("libreoffice",))
     assert verdict.proved, verify.to_text(verdict)
+
+
+@pytest.mark.skipif(
+    libreoffice.find() is None or shutil.which("pdftotext") is None,
+    reason="LibreOffice is not installed",
+)
+@pytest.mark.libreoffice
+@pytest.mark.parametrize("standardize", [("inputs", "targets"), ()])
+def test_large_numbers_fit_into_their_cells(tmp_path, standardize):
+    network = replace(
+        NETWORKS["regression"],
+        layers=(Layer("identity", ((0.5, -0.6),)),),
+        inputs=((345678.9, 0.001), (912345.6, 0.004)),
+        targets=((214000.5,), (345678.25,)),
+        learning_rate=1e-14,
+        standardize=standardize,
+    )
+    generate.write_workbook(network, tmp_path / "large.xlsx", steps=2, learning_rates=(1e-14,))
+    pdf = libreoffice.convert(tmp_path / "large.xlsx", "pdf", tmp_path)
+    text = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, check=True)
+    page = next(page for page in text.stdout.split("\f") if page.lstrip().startswith("Predict"))
+    assert "345679" in page  # the first sample
+    assert "###" not in page
 
 
 @pytest.mark.parametrize("name", ["xor", "three"])

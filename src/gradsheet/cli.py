@@ -370,8 +370,13 @@ def sweep(
     if plot is not None:
         plots.picture_format(plot)
         check_target(plot)
+    data = options["data"]
+    if data is not None and out.resolve() == data.resolve():
+        raise InputError(
+            f"--out: {out} holds the data, which would be lost; give the name of another file"
+        )
     if sheet is not None:
-        check_target(sheet)
+        check_target(sheet, ".xlsx")
         if optimizers is None:
             raise InputError("--workbook: compares optimizers; name them, as --optimizers sgd,adam")
     if optimizers is not None:

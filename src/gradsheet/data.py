@@ -205,8 +205,8 @@ def network_from(
         )
         if _outputs(table) not in (None, len(target.names)):
             raise InputError(
-                f"{targets[0]!r} needs {len(target.names)} outputs, but the last layer of the network "
-                f"has {_outputs(table)} neurons; give it as many"
+                f"{targets[0]!r} needs {_count(len(target.names), 'output')}, but the last layer of the "
+                f"network has {_count(_outputs(table), 'neuron')}; give it as many"
             )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -221,12 +221,15 @@ def network_from(
     )
     if target.are_classes:
         output_names = _class_names(target.names, targets[0], input_names)
+    described = f"The {len(target.values):,} samples of {path.name}{target.meaning}"
+    # the description of a network that had samples is about these
+    own = {key: value for key, value in table.items() if key != "description" or "inputs" not in table}
     return net.from_table(
         {
             "name": path.stem,
-            "description": f"The {len(target.values):,} samples of {path.name}",
             "standardize": ["inputs", "targets"] if numbers else ["inputs"],
-            **_complete(table, own_loss),
+            "description": described,
+            **_complete(own, own_loss),
             "loss": own_loss,
             "inputs": [list(row) for row in zip(*(c.parsed for c in chosen), strict=True)],
             "targets": target.values,
@@ -234,6 +237,10 @@ def network_from(
             "output_names": output_names,
         }
     )
+
+
+def _count(number: int | None, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _inputs(
@@ -262,11 +269,15 @@ def _inputs(
 
 @dataclass(frozen=True)
 class _Target:
-    """What the outputs are to be: their names, and row by row numbers or the number of a class."""
+    """What the outputs are to be: their names, and row by row numbers or the number of a class.
+
+    ``meaning`` says what 0 and 1 stand for, where one output tells two classes apart.
+    """
 
     names: tuple[str, ...]
     values: list[int] | list[list[float | None]]
     are_classes: bool
+    meaning: str = ""
 
 
 def _targets(columns: Sequence[Column], classes: bool, two: bool) -> _Target:
@@ -285,11 +296,14 @@ def _targets(columns: Sequence[Column], classes: bool, two: bool) -> _Target:
     names = sorted(found, key=lambda name: (found[name] or 0.0, name))
     if not 2 <= len(names) <= MOST_CLASSES:
         raise InputError(
-            f"column {first.name!r} holds {len(names):,} different values, but a target has from 2 to "
-            f"{MOST_CLASSES} classes; choose another column"
+            f"column {first.name!r} holds {_count(len(names), 'different value')}, but a "
+            f"target has from 2 to {MOST_CLASSES} classes; choose another column"
         )
     labels = [names.index(value) for value in first.values]
-    return _Target(tuple(names if two or len(names) > 2 else names[1:]), labels, True)
+    if two or len(names) > 2:
+        return _Target(tuple(names), labels, True)
+    meaning = f"; {first.name}: 1 is {names[1]}, 0 is {names[0]}"
+    return _Target((names[1],), labels, True, meaning)
 
 
 def _column_names(names: Sequence[str]) -> list[str]:

@@ -235,6 +235,10 @@ def find_table(example_or_file: str, activations: Sequence[str] = ()) -> dict[st
 
 def _path(example_or_file: str) -> Path:
     path = Path(example_or_file)
+    if path.suffix.lower() == ".csv":
+        raise InputError(
+            f"{path}: holds samples, not a network; give it as --data {path} --target COLUMN"
+        )
     if path.suffix.lower() == ".toml" or os.path.exists(example_or_file):  # False for an endless name
         return path
     raise InputError(

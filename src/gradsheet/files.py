@@ -11,12 +11,17 @@ from pathlib import Path
 from gradsheet.errors import InputError
 
 
-def check_target(path: Path) -> None:
-    """Raise `InputError` where no file can be written: tell it before long work, not after it."""
+def check_target(path: Path, suffix: str = "") -> None:
+    """Raise `InputError` where no file can be written: tell it before long work, not after it.
+
+    ``suffix`` is what the name of a workbook has to end with, or no program opens it as one.
+    """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if suffix and path.suffix.lower() != suffix:
+        raise InputError(f"{path}: workbooks are written as {suffix}; end the name with that")
 
 
 def make_folder(path: Path) -> None:
@@ -28,15 +33,16 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it onto ``path`` when the block succeeds.
 
     When the block raises, the temporary file is removed and ``path`` stays as it was.
 
-    Raises `InputError` when the folder does not exist or cannot be written to.
+    Raises `InputError` when the folder does not exist or cannot be written to, or for another
+    ``suffix`` than the one given.
     """
     path = Path(path)
-    check_target(path)
+    check_target(path, suffix)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     except OSError as error:

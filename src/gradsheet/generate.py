@@ -88,7 +88,7 @@ def write_workbook(
             f"{MOST_RATES} (gradsheet sweep takes thousands)"
         )
     plan, trace = _prepared(network, learning_rate, steps, rates, force)
-    with replacing(path) as temporary:
+    with replacing(path, ".xlsx") as temporary:
         workbook.write(temporary, plan, trace)
     return plan
 
@@ -121,7 +121,7 @@ def write_comparison(compared: Comparison, path: Path, rates: Sequence[float]) -
         arrays.train(program, compared.steps, rate)
         for program, rate in zip(compared.programs, rates, strict=True)
     ]
-    with replacing(path) as temporary:
+    with replacing(path, ".xlsx") as temporary:
         workbook_optimizers.write(temporary, compared, rates, values)
 
 
@@ -158,7 +158,7 @@ def write_exercise(
         gradient_check="forward" not in groups,
     )
     actual = _recalculated(plan, trace, lesson)
-    with replacing(path) as temporary:
+    with replacing(path, ".xlsx") as temporary:
         workbook.write(temporary, plan, actual, lesson)
     return plan
 
@@ -193,7 +193,7 @@ def write_mistake(
             f"mistake: {mistake} changes no number of the network {network.name} in {steps} iterations, "
             "so nobody could find it; use more steps, another mistake or another network"
         )
-    with replacing(path) as temporary:
+    with replacing(path, ".xlsx") as temporary:
         workbook.write(temporary, plan, wrong, lesson)
     return plan
 

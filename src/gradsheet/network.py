@@ -410,6 +410,7 @@ def _hyperparameters(network: Network) -> tuple[tuple[str, float], ...]:
         if name not in known:
             users = [key for key, each in OPTIMIZERS.items() if name in each.hyperparameters]
             users += [key for key, each in SCHEDULES.items() if name in each.hyperparameters]
+            users += ["mini-batches (batch_size)"] * (name == "smoothing")
             whose = f"it belongs to {', '.join(users)}" if users else "no optimizer or schedule has it"
             raise NetworkError(
                 f"hyperparameters: {_shown(name)} is not one of {network.optimizer} with a "
@@ -467,6 +468,10 @@ def _check_standardize(network: Network) -> None:
     for key in network.standardize:
         if key not in ("inputs", "targets"):
             raise NetworkError(f"standardize: {_shown(key)} is not known; use inputs, targets or both")
+    if network.standardize and len(network.inputs) == 1:
+        raise NetworkError(
+            "standardize: a single sample has no standard deviation to divide by; give two or more"
+        )
     if "targets" in network.standardize and network.loss.endswith("cross_entropy"):
         raise NetworkError(
             f"standardize: the targets of {network.loss} are shares, which stay as they are; leave "

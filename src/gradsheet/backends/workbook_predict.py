@@ -414,6 +414,7 @@ def write_predict(sheet: Sheet, plan: Plan, trace: Trace) -> None:
         _write_maps(sheet, prediction, trace)
     last_row = prediction.layer_row(len(network.layers))
     sheet.scientific_where_needed((prediction.layers_row, last_row), (1, prediction.width))
+    sheet.scientific_where_needed((prediction.answer_row, prediction.class_row - 1), (1, 1))
     sheet.xlsx.set_column(0, 0, 24)
     sheet.xlsx.set_column(1, prediction.width, 11.5)
     sheet.print_landscape(0, 1)
@@ -571,10 +572,11 @@ def _write_map(
 def _write_legend(sheet: Sheet, prediction: Prediction) -> None:
     """What the colours stand for, below the first map: in cells with the same colour scale."""
     row, column = prediction.maps[0].row + POINTS + 2, prediction.maps[0].column
-    entries = [(bound, "") for bound in _bounds(prediction)]
+    entries = [(bound, f"{bound:.6g}") for bound in _bounds(prediction)]
+    look = sheet.styles(num_format=";;;")  # a cell of the map is too narrow for most numbers
     if prediction.predicts_class:
         entries = [(float(k), name) for k, name in enumerate(class_names(prediction.network), 1)]
-    look = sheet.styles(num_format="General", align="center", shrink=True)
+        look = sheet.styles(num_format="General", align="center", shrink=True)
     for k, (value, name) in enumerate(entries):
         sheet.number(row + k, column, value, look)
         sheet.text(row + k, column + 1, name, sheet.styles.hint)
@@ -650,14 +652,23 @@ def _write_samples(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
     for column, header in enumerate(headers):
         role = "data" if column < 4 else "forward"
         sheet.text(top - 1, column, "target" if column == 3 else header, styles.header(role))
+    # not "General": LibreOffice puts the format of the cell that a formula reads in its place
+    written = {
+        role: styles(num_format="0.0####", bg_color=GROUPS[role][2]) for role in ("data", "forward")
+    }
+    in_units = prediction.units(target_name(1)) is not None
+    answer = written["forward"] if in_units else styles.number("forward")
     formulas = prediction.sample_formulas()
     for sample, (texts, values) in enumerate(zip(formulas, trace.sampled, strict=True), 1):
         row = top + sample - 1
         sheet.text(row, 0, str(sample), styles(align="center"))
         for column, formula in enumerate(texts, 1):
-            style = styles(num_format="0.0####", bg_color=GROUPS["data"][2])
-            if column == 4:
-                style = styles.number("forward")
+            style = answer if column == 4 else written["data"]
             if column > 2 and prediction.predicts_class:
                 style = styles(num_format="0", bg_color=GROUPS["data" if column == 3 else "forward"][2])
             sheet.formula(row, column, formula, values[column - 1], style)
+    corner, last = cell(top, 1), top + prediction.network.samples - 1
+    whole = f"=AND(ABS({corner})>=100000,ABS({corner})<10000000000)"
+    rule = {"type": "formula", "criteria": whole, "format": styles(num_format="0")}
+    sheet.xlsx.conditional_format(top, 1, last, 4, rule)
+    sheet.scientific_where_needed((top, last), (1, 4))

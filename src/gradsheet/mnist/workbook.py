@@ -105,7 +105,7 @@ def write_workbook(
         about=_about(written, count, plan),
     )
     with (
-        replacing(path) as temporary,
+        replacing(path, ".xlsx") as temporary,
         progress_bar(total=formulas, desc="writing", unit=" formulas", disable=not progress) as bar,
     ):
         write_sheets(temporary, plan, content, bar.update)
