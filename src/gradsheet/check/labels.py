@@ -43,7 +43,7 @@ _PARTIAL = "∂"
 
 _RATE = re.compile(
     r"(?:the)?(?:learning|learn|learing|learnig|leraning)(?:_?rates?)?(?:_?(?:η|eta|α|alpha|lr|n|\(.*\)))?"
-    r"|(?:η|eta|α|alpha|lr|l\.r\.?|l_r|stepsize|step_size|rate)(?:_?\(?(?:learning_?rate|lr|η|eta)\)?)?"
+    r"|(?:η|eta|α|alpha|lr|l\.r\.?|l_r|stepsize|step_size|rate)(?:_?\(?(?:learning_?rate|lr|η|eta|t)\)?)?"
 )
 _ETA = str.maketrans({"ƞ": "η", "ͷ": "η", "ɳ": "η", "ղ": "η", "ŋ": "η", "ἠ": "η", "ή": "η", "𝜼": "η"})
 

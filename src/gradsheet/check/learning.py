@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +28,23 @@ from gradsheet.check.reading import (
 )
 from gradsheet.check.structure import Formula, Key, Source, same
 from gradsheet.compiler import Program, Quantity, gradient_name, with_learning
-from gradsheet.expression import Application, Array, Previous, apply, parts, square, substitute
+from gradsheet.expression import (
+    ONE,
+    ZERO,
+    Application,
+    Array,
+    Expression,
+    Previous,
+    apply,
+    filled,
+    parts,
+    square,
+    substitute,
+)
 from gradsheet.expression import Reference as Name
 from gradsheet.mistakes import LEARNING_MISTAKES
 from gradsheet.network import Network
-from gradsheet.optimizers import OPTIMIZERS, RATE, G, Optimizer, State, W
+from gradsheet.optimizers import OPTIMIZERS, RATE, G, Optimizer, State, T, W
 
 MOST_TRIALS = 400
 """Optimizers, with their hyper-parameters, that are tried on a sheet."""
@@ -44,10 +56,11 @@ def with_optimizer(reading: Reading) -> Reading:
     weights = [w for w in reading.updated if reading.keys[w].place is not None]
     if not weights or any(_column(reading, gradient_name(w)) is None for w in weights):
         return reading
-    memories = _memories(reading)
+    powers = _powers(reading)
+    memories = _memories(reading, powers)
     if not memories and _descends(reading, weights):
         return reading
-    found = _Finder(reading, weights, memories).find()
+    found = _Finder(reading, weights, memories, powers).find()
     return reading if found is None else with_helper_columns(found)
 
 
@@ -102,9 +115,29 @@ class Memory(NamedTuple):
     decay: float
 
 
-def _memories(reading: Reading) -> dict[int, Memory | None]:
+class Powers(NamedTuple):
+    """A column of βᵗ, or of βᵗ⁻¹ where it begins with 1, for the correction of an average's bias."""
+
+    kept: float
+    past: bool
+
+
+def _powers(reading: Reading) -> dict[int, Powers]:
+    """The columns that hold the powers of a number below 1."""
+    found = {}
+    for place in reading.reader.table.places:
+        numbers = column_numbers(reading.reader, place)
+        if Key(place) in reading.quantities or len(numbers) < 2 or not 0 < numbers[1] < numbers[0] <= 1:
+            continue
+        kept, past = _rounded(numbers[1] / numbers[0]), bool(numbers[0] == 1)
+        if same(numbers, kept ** np.arange(1 - past, 1 - past + len(numbers))):
+            found[place] = Powers(kept, past)
+    return found
+
+
+def _memories(reading: Reading, powers: Collection[int]) -> dict[int, Memory | None]:
     """The columns that remember; None for those that follow from no gradient in a known way."""
-    recurrent = dict(_recurrent(reading))
+    recurrent = {place: formula for place, formula in _recurrent(reading) if place not in powers}
     nothing = {Key(place, shift): np.zeros(DRAWS) for place in recurrent for shift in (-1, 0)}
     found: dict[int, Memory | None] = {}
     for place, formula in recurrent.items():
@@ -168,6 +201,9 @@ _downwards = Optimizer(
     {"m": State(Name("momentum") * Previous("m") - RATE * G)},
     OPTIMIZERS["momentum_velocity"].hyperparameters,
 )
+_dampened = replace(  # beginning with 0, or with the first gradient, which is given
+    OPTIMIZERS["momentum"], states={"m": State(OPTIMIZERS["momentum"].states["m"].rule)}
+)
 _adagrad_inside = replace(
     OPTIMIZERS["adagrad"],
     words="Adagrad with ε inside the root",
@@ -205,7 +241,8 @@ def _candidates(linear: Memory | None, squared: Memory | None) -> Iterator[_Cand
             yield known("momentum", momentum=kept)
             yield known("nesterov", momentum=kept)
         elif not linear.stepped and 0 < share < 1:
-            yield known("momentum", momentum=kept, dampening=round(1 - share, 9))
+            settings = {"momentum": kept, "dampening": round(1 - share, 9)}
+            yield _Candidate(_dampened, "momentum", settings)
     elif linear is None:
         if squared.kept == squared.share == 1:
             yield known("adagrad")
@@ -227,6 +264,7 @@ class _Finder:
     reading: Reading
     weights: Sequence[str]
     memories: Mapping[int, Memory | None]
+    powers: Mapping[int, Powers]
 
     def find(self) -> Reading | None:
         kinds = Counter(m._replace(weight="") for m in self.memories.values() if m is not None)
@@ -240,17 +278,17 @@ class _Finder:
         states = self.states(usual)
         if states is None:
             return None
-        made = [
-            each
-            for candidate in _candidates(usual[False], usual[True])
-            for each in self.readings(
-                candidate, states, next(iter(late), False), next(iter(decays), None)
-            )
-        ][:MOST_TRIALS]
-        right = {n: self.count(each, each.program) for n, each in enumerate(made)}
-        best = max(right, key=lambda n: right[n], default=None)
-        if best is not None and 2 * right[best] > len(self.weights):
-            return made[best]
+        made: list[Reading] = []
+        best, most = None, len(self.weights) / 2
+        for each in islice(self.made(usual, states), MOST_TRIALS):
+            made.append(each)
+            right = self.count(each, each.program)
+            if right > most:
+                best, most = each, right
+            if right == len(self.weights):
+                break
+        if best is not None:
+            return best
         for each in filter(self.begin_at_zero, made):
             for name in ("no-bias-correction", "epsilon-inside-root"):
                 edited = {
@@ -305,31 +343,46 @@ class _Finder:
                 stack += [formula] if formula is not None else []
         return found
 
+    def made(
+        self, usual: Mapping[bool, Memory | None], states: Mapping[str, Mapping[bool, int]]
+    ) -> Iterator[Reading]:
+        """The readings with every optimizer and number that may be its learning rate, the likely first."""
+        numbers = self.numbers
+        typed = [value for value in numbers if value > 0]
+        cells = [each for value in numbers.values() for each in value if isinstance(each, Key)]
+        others = [*cells, *typed] if isinstance(self.reading.rate, Key) else typed
+        for rate in dict.fromkeys([self.reading.rate, *others]):
+            for candidate in _candidates(usual[False], usual[True]) if rate is not None else ():
+                yield from self.readings(candidate, usual, states, rate)
+
     def readings(
         self,
         candidate: _Candidate,
+        usual: Mapping[bool, Memory | None],
         states: Mapping[str, Mapping[bool, int]],
-        late: bool,
-        decay: float | None,
+        rate: Source,
     ) -> Iterator[Reading]:
-        """The reading with a candidate, for every number that may be its ε, decay or learning rate."""
+        """The reading with a candidate, for every number that may be its ε or decay, and with biases that
+        do not decay."""
         reading, optimizer = self.reading, candidate.optimizer
         network = reading.program.network.learning(candidate.name)
-        numbers = self.numbers
-        small = [value for value in numbers if 0 < value <= 1e-2]
+        late, decay = next(
+            ((memory.late, memory.decay) for memory in usual.values() if memory is not None), (False, None)
+        )
+        small = [value for value in self.numbers if 0 < value <= 1e-2]
+        shares = [v for v in self.numbers if 0 < v < 1 and v not in candidate.settings.values()]
         epsilons = [0.0, *small] if "epsilon" in optimizer.hyperparameters else [None]
-        coupled = not optimizer.decoupled
-        if coupled:
-            decays = [decay] if decay is not None else [v for v in numbers if 0 < v < 1]
+        if optimizer.decoupled:
+            decays = shares if not decay else []
         else:
-            decays = [v for v in numbers if 0 < v < 1] if not decay else []
-        rates: list[Source | None] = [reading.rate]
-        if not isinstance(reading.rate, Key):
-            rates += [value for value in numbers if value > 0]
-        else:
-            rates += [key for value in numbers.values() for key in value if isinstance(key, Key)]
-        for rate, epsilon, share in product(dict.fromkeys(rates), epsilons, decays):
-            if rate is None:
+            decays = [decay] if decay is not None else shares
+        biases = frozenset(weight for weight in self.weights if weight.startswith("b"))
+        free = [frozenset(), biases] if biases and len(biases) < len(self.weights) else [frozenset()]
+        if decay:  # then the states tell
+            bare = {m.weight for m in self.memories.values() if m is not None and not m.decay}
+            free = [biases if biases <= bare else frozenset()]
+        for epsilon, share, undecayed in product(epsilons, decays, free):
+            if undecayed and not share:
                 continue
             settings = dict(candidate.settings)
             if epsilon is not None:
@@ -338,7 +391,7 @@ class _Finder:
                 settings["weight_decay"] = share
             optional = {n for n, h in optimizer.hyperparameters.items() if h.optional}
             own = replace(network, hyperparameters={n: v for n, v in settings.items() if n in optional})
-            yield self.reading_with(own, optimizer, settings, states, late, rate)
+            yield self.reading_with(own, optimizer, settings, states, undecayed, late, rate)
 
     def reading_with(
         self,
@@ -346,12 +399,14 @@ class _Finder:
         optimizer: Optimizer,
         settings: Mapping[str, float],
         states: Mapping[str, Mapping[bool, int]],
+        undecayed: Collection[str],
         late: bool,
         rate: Source,
     ) -> Reading:
         """The reading with an optimizer whose hyper-parameters are known."""
         reading = self.reading
         program = with_learning(reading.program, network, reading.program.trained, optimizer)
+        program = _without_decay(program, undecayed)
         program = _with_corrected(program)
         quantities, typed = dict(reading.quantities), dict(reading.typed)
         letters = {_squares(state): letter for letter, state in optimizer.states.items()}
@@ -368,10 +423,19 @@ class _Finder:
                 quantities[cell] = name
         for place, name in self.counters.items():
             quantities.setdefault(Key(place), name)
+        powers = {}
+        for place, (kept, past) in self.powers.items():
+            name = next((name for name in ("beta1", "beta2") if settings.get(name) == kept), None)
+            if name is not None:
+                own = f"{name}_power_past" if past else f"{name}_power"
+                rule = apply("power", Name(name), T - 1 if past else T)
+                powers[own] = Quantity(own, "state", rule, first=ONE if past else Name(name))
+                quantities[Key(place)] = own
         counted = (Quantity(name, "data", value=0.0) for name in set(self.counters.values()))
-        program = replace(program, quantities=(*program.quantities, *counted))
+        program = replace(program, quantities=(*program.quantities, *counted, *powers.values()))
         shown = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in settings.items())
         note = f"it learns by {optimizer.words}" + (f" with {shown}" if shown else "")
+        note += "; its biases do not decay" if undecayed else ""
         return replace(
             reading,
             program=program,
@@ -447,7 +511,7 @@ class _Finder:
         """Whether most of what is remembered begins at 0, so that its average is biased."""
         begins = []
         for key, name in reading.quantities.items():
-            if not reading.is_state(name) or key.place is None:
+            if not reading.is_state(name) or key.place is None or key.place in self.powers:
                 continue
             cell, formula = reading.table.cell(key.place, 0), reading.reader.formula(key.place, 0)
             if formula is None:
@@ -473,6 +537,23 @@ def _rounded(value: float) -> float:
 def _squares(state: State) -> bool:
     """Whether a state remembers squares of gradients."""
     return substitute(state.rule, {square(G): G}) != state.rule
+
+
+def _without_decay(program: Program, parameters: Collection[str]) -> Program:
+    """The program with parameters that do not decay, as biases often do not."""
+    none: Mapping[Expression, Expression] = {Name("weight_decay"): ZERO}
+    states = {f"{letter}_{name}" for letter in "mvs" for name in parameters}
+    quantities = (
+        replace(q, expression=filled(q.expression, none), first=q.first and filled(q.first, none))
+        if q.name in states and q.expression is not None
+        else q
+        for q in program.quantities
+    )
+    updates = (
+        replace(u, expression=filled(u.expression, none)) if u.parameter in parameters else u
+        for u in program.updates
+    )
+    return replace(program, quantities=tuple(quantities), updates=tuple(updates))
 
 
 def _with_corrected(program: Program) -> Program:

@@ -1091,13 +1091,17 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
         known = Key(place) in reading.quantities or place in reader.constant
         if formula is not None and not known and (label is None or label.kind == "slope"):
             unknown[place] = formula
+    possible = {
+        place: [name for name in candidates if reading.is_state(name) or not _remembers(reader, place)]
+        for place in unknown
+    }
     matches: list[tuple[Key, str]] = []
     for place, formula in unknown.items():
         try:
             values = reading.found(formula)
         except Unreadable:
             continue
-        matches += [(Key(place), name) for name in candidates if same(values, reading.expected(name))]
+        matches += [(Key(place), n) for n in possible[place] if same(values, reading.expected(n))]
     for key, name in matches:
         # ∂E/∂a may be a δ without its slope, or another neuron's: then what reads it is wrong
         if _readers_right(reading, key, reading.known):
@@ -1107,12 +1111,21 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
             continue
         healing = [
             name
-            for name in candidates
+            for name in possible[place]
             if _readers_right(reading, Key(place), _healed(reading, {place: name}))
         ]
         if healing:
             return Key(place), max(healing, key=lambda name: _was_meant(reading, place, name))
     return matches[0] if matches else _turned(reading, unknown, candidates)
+
+
+def _remembers(reader: Reader, place: int) -> bool:
+    """Whether a column follows from itself in the row above: then it is no δ."""
+    formula = reader.usual(place)
+    try:
+        return formula is not None and Key(place, -1) in reader.keys(formula)
+    except Unreadable:
+        return False
 
 
 def _turned(
