@@ -226,7 +226,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
         verdict = verdict if last < DIVERGENCE_LIMIT else diverged
     sheet.formula(summary + 2, 1, "=" + formula, verdict, styles(bold=True, font_color="#A8460F"))
     legend = summary + 3
-    roles = {quantity.role for quantity in program.quantities}
+    roles = {program[name].role for name in plan.names}
     shown = [role for role in GROUPS if role in roles]
     sheet.text(legend, 0, "legend", styles.label)
     sheet.text(legend, 1, "input", styles(align="center", **INPUT))
@@ -308,9 +308,12 @@ def _blocks(sheet: Sheet, plan: Plan) -> None:
             sheet.xlsx.set_column(first, last, 12.5, None, {"level": 1, "hidden": folded})
             # Excel puts the button that unfolds over the next column; another detail overwrites this.
             sheet.xlsx.set_column(last + 1, last + 1, 12.5, None, {"collapsed": folded})
+    hints = ["the data are in Samples"] if plan.data_once else []
     if folded:
-        hint = "data, forward pass and δ are folded away: press the 2, top left, to see them"
-        sheet.text(plan.summary_row, 2, hint, sheet.styles.hint)
+        what = "forward pass" if plan.data_once else "data, forward pass"
+        hints.append(f"{what} and δ are folded away: press the 2, top left, to see them")
+    if hints:
+        sheet.text(plan.summary_row, 2, "; ".join(hints), sheet.styles.hint)
 
 
 def setting_label(name: str) -> str:

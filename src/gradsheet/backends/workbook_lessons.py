@@ -55,7 +55,8 @@ def write_gradient_check(sheet: Sheet, plan: Plan, trace: Trace) -> None:
     sheet.xlsx.set_column(0, 0, 18)
     sheet.xlsx.set_column(1, columns, 17)
     sheet.xlsx.freeze_panes(0, 1)
-    sheet.print_landscape(GRADIENT_CHECK_ROW, GRADIENT_CHECK_ROW)
+    wide = plan.program.network.is_large
+    sheet.print_landscape(GRADIENT_CHECK_ROW, GRADIENT_CHECK_ROW, wide=wide)
 
 
 def _controls(sheet: Sheet, plan: Plan) -> None:
