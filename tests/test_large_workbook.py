@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -110,6 +112,16 @@ def test_a_sample_taken_for_another_is_found(iris, tmp_path):
     assert (finding.cells, finding.quantity) == (address, "dE/dw1")
     differences = verify.verify(wrong).runs[0].differences
     assert [(one.sheet, one.cell) for one in differences] == [(BACKPROP, address)]
+
+
+def test_plain_gradient_descent_is_proved_without_loading_pytorchs_compiler(iris):
+    pytest.importorskip("torch")
+    code = (
+        "import sys, pathlib; from gradsheet.verify import verify; "
+        "assert verify(pathlib.Path(sys.argv[1])).proved; assert 'torch._dynamo' not in sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(iris[0])], capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -244,6 +256,14 @@ def test_columns_fold_by_block_and_leave_weights_gradients_and_loss(iris):
     }
     assert shown == {"loss", "parameter", "gradient"}
     assert sheet.freeze_panes == f"C{plan.backprop.first_row + 1}"
+
+
+def test_backprop_says_where_the_data_are(iris):
+    _, plan, _, sheets = iris
+    cells = sheets[BACKPROP]
+    assert cells[plan.summary_row, 2] == "the data are in Samples"
+    legend = [cells.get((plan.summary_row + 3, column)) for column in range(2, 8)]
+    assert legend == ["weights", "forward pass", "loss", "gradients", "shared δ", None]
 
 
 def test_a_very_wide_table_opens_folded(tmp_path):
