@@ -17,7 +17,7 @@ from xlsxwriter.utility import xl_cell_to_rowcol
 import packages
 from gradsheet import generate, verify
 from gradsheet.backends import arrays
-from gradsheet.backends.latex import derivation, to_html
+from gradsheet.backends.latex import derivation, to_html, to_markdown
 from gradsheet.backends.workbook_layout import Plan, cell
 from gradsheet.check.examine import check
 from gradsheet.cli import main
@@ -301,6 +301,14 @@ def test_check_finds_wrong_data_of_a_batch(tmp_path, name):
     packages.with_number(path, other, cell, 0.125)
     (finding,) = check(other).findings
     assert finding.cause.startswith("a number was pasted")
+
+
+def test_the_derivation_shows_the_update_of_a_weight_that_moves():
+    program = compile_network(batched(XOR, 2, None).learning("adam"))
+    values = {name: float(v) for name, v in next(arrays.iterations(program, 1, 0.1)).items()}
+    assert (values["dE_dw1"], values["dE_dw2"] == 0) == (0, False)  # both samples have i1 = 0
+    text = to_markdown(derivation(program, values, 0.1))
+    assert "In numbers, for $w_2$:" in text
 
 
 def test_an_update_with_the_moments_of_another_weight_is_found_in_batches(tmp_path):

@@ -617,6 +617,8 @@ def test_a_comparison_is_a_sweep_per_optimizer(tmp_path):
     first, second = sweeps.comparison_summary(found).splitlines()
     assert re.fullmatch(r"sgd   best learning rate \S+, final loss \S+", first)
     assert second.startswith("adam  best learning rate")
+    dealt = sweeps.compare(replace(EXAMPLES["xor"], batch_size=2), ("sgd",), rates, 5, seeds=3)
+    assert ", median final smoothed loss 0." in sweeps.comparison_summary(dealt)
 
 
 def test_a_comparison_is_drawn_with_a_line_and_a_star_for_each():
