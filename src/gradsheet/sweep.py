@@ -230,13 +230,30 @@ def compare(
     learning_rates: Sequence[float] | Array,
     steps: int,
     seeds: int = 0,
+    settings: Mapping[str, float] | None = None,
 ) -> dict[str, Sweep]:
-    """One `sweep` per optimizer, with the network's schedule and the optimizers' usual settings.
-
-    Raises `NetworkError` for an unknown optimizer, and what `sweep` raises.
-    """
-    networks = {name: network.learning(name) for name in dict.fromkeys(optimizers)}
+    """One `sweep` for each of the networks that are `compared`."""
+    networks = compared(network, optimizers, settings)
     return {name: sweep(one, learning_rates, steps, seeds) for name, one in networks.items()}
+
+
+def compared(
+    network: Network, optimizers: Sequence[str], settings: Mapping[str, float] | None = None
+) -> dict[str, Network]:
+    """The network with each of the optimizers, its schedule, and those of the settings that it knows.
+
+    Raises `NetworkError` for an unknown optimizer, and for a setting that is out of range or unknown to
+    all of them.
+    """
+    given = dict(settings or {})
+    networks = {name: network.learning(name) for name in dict.fromkeys(optimizers)}
+    for name, one in networks.items():
+        own = {key: value for key, value in given.items() if key in one.known_settings}
+        networks[name] = one.learning(settings=own)
+    strangers = [key for key in given if not any(key in n.known_settings for n in networks.values())]
+    for key in strangers:
+        networks[optimizers[0]].learning(settings={key: given[key]})  # raises, and names who knows it
+    return networks
 
 
 def _train_in_chunks(
