@@ -17,8 +17,8 @@ from xlsxwriter.utility import xl_cell_to_rowcol
 import packages
 from gradsheet import generate, verify
 from gradsheet.backends import arrays
-from gradsheet.backends.latex import derivation, to_html
-from gradsheet.backends.workbook_layout import Plan
+from gradsheet.backends.latex import derivation, to_html, to_markdown
+from gradsheet.backends.workbook_layout import Plan, cell
 from gradsheet.check.examine import check
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
@@ -301,6 +301,29 @@ def test_check_finds_wrong_data_of_a_batch(tmp_path, name):
     packages.with_number(path, other, cell, 0.125)
     (finding,) = check(other).findings
     assert finding.cause.startswith("a number was pasted")
+
+
+def test_the_derivation_shows_the_update_of_a_weight_that_moves():
+    program = compile_network(batched(XOR, 2, None).learning("adam"))
+    values = {name: float(v) for name, v in next(arrays.iterations(program, 1, 0.1)).items()}
+    assert (values["dE_dw1"], values["dE_dw2"] == 0) == (0, False)  # both samples have i1 = 0
+    text = to_markdown(derivation(program, values, 0.1))
+    assert "In numbers, for $w_2$:" in text
+
+
+def test_an_update_with_the_moments_of_another_weight_is_found_in_batches(tmp_path):
+    network, path = batched(XOR, 2, 3).learning("adam"), tmp_path / "right.xlsx"
+    plan = generate.write_workbook(network, path, steps=6, learning_rates=(0.1,))
+    table, row = plan.backprop, plan.backprop.first_row + 2
+    formula = ironcalc.formulas(path)["Backprop"][row, table.columns["w1"]]
+    for state in ("m_", "v_"):
+        own, other = (cell(row - 1, table.columns[f"{state}{weight}"]) for weight in ("w1", "w2"))
+        formula = formula.replace(own, other)
+    place = cell(row, table.columns["w1"])
+    text = formula.removeprefix("=").replace("<", "&lt;")
+    verdict = check(packages.with_formula(path, tmp_path / "wrong.xlsx", f"Backprop!{place}", text))
+    (finding,) = verdict.findings
+    assert (finding.quantity, finding.cells) == ("update of w1", place)
 
 
 def test_the_command_line_takes_batches_and_epochs(tmp_path):

@@ -362,8 +362,8 @@ def test_excel_is_expected_to_open_it_without_repair(small, full, shape):
 
 def test_the_same_network_gives_the_same_bytes(test_images, tmp_path):
     for name in ("one", "two"):
-        write_workbook(dense(), tmp_path / name, test_images, progress=False)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+        write_workbook(dense(), tmp_path / f"{name}.xlsx", test_images, progress=False)
+    assert (tmp_path / "one.xlsx").read_bytes() == (tmp_path / "two.xlsx").read_bytes()
 
 
 def test_the_digit_sheet_has_a_list_limits_for_paint_bars_and_a_chart(small):

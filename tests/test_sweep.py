@@ -20,7 +20,7 @@ from gradsheet import plots
 from gradsheet import sweep as sweeps
 from gradsheet.backends import arrays
 from gradsheet.compiler import compile_network
-from gradsheet.errors import InputError
+from gradsheet.errors import InputError, NetworkError
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import DIVERGENCE_LIMIT
 from gradsheet.network import Layer, Network
@@ -617,6 +617,22 @@ def test_a_comparison_is_a_sweep_per_optimizer(tmp_path):
     first, second = sweeps.comparison_summary(found).splitlines()
     assert re.fullmatch(r"sgd   best learning rate \S+, final loss \S+", first)
     assert second.startswith("adam  best learning rate")
+    dealt = sweeps.compare(replace(EXAMPLES["xor"], batch_size=2), ("sgd",), rates, 5, seeds=3)
+    assert ", median final smoothed loss 0." in sweeps.comparison_summary(dealt)
+
+
+def test_every_optimizer_of_a_comparison_takes_the_settings_that_it_knows():
+    settings = {"momentum": 0.5, "weight_decay": 0.1}
+    found = sweeps.compared(LINE, ("sgd", "momentum", "adam"), settings)
+    assert [dict(one.hyperparameters) for one in found.values()] == [
+        {"weight_decay": 0.1},
+        settings,
+        {"weight_decay": 0.1},
+    ]
+    with pytest.raises(NetworkError, match=r"'alpha' is not one of sgd .*; it belongs to rmsprop"):
+        sweeps.compared(LINE, ("sgd", "momentum"), {"alpha": 0.9})
+    with pytest.raises(NetworkError, match=r"momentum is 1\.5, but must be"):
+        sweeps.compared(LINE, ("sgd", "momentum"), {"momentum": 1.5})
 
 
 def test_a_comparison_is_drawn_with_a_line_and_a_star_for_each():

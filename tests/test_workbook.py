@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
+import subprocess
 import zipfile
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ import packages
 from gradsheet import generate
 from gradsheet.backends.workbook_layout import Plan, SampleTable
 from gradsheet.compiler import compile_network, least_quantities
-from gradsheet.engines import CellError, ironcalc
+from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import InputError, TooLargeError
 from gradsheet.examples import EXAMPLES
 from gradsheet.network import Layer, Network, parse
@@ -307,8 +309,8 @@ def test_the_network_can_be_read_back_from_its_sheet(workbooks):
 
 def test_the_same_network_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        generate.write_workbook(EXAMPLES["xor"], tmp_path / name, steps=3)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+        generate.write_workbook(EXAMPLES["xor"], tmp_path / f"{name}.xlsx", steps=3)
+    assert (tmp_path / "one.xlsx").read_bytes() == (tmp_path / "two.xlsx").read_bytes()
 
 
 def test_inputs_are_validated_and_the_header_is_frozen(seed):
@@ -402,3 +404,21 @@ def test_the_formula_count_is_about_right(workbooks, name):
     plan = Plan(compile_network(NETWORKS[name]), 12, rates)
     counted = sum(len(cells) for cells in ironcalc.formulas(workbooks / f"{name}.xlsx").values())
     assert plan.formulas == pytest.approx(counted, rel=0.1)
+
+
+@pytest.mark.skipif(
+    libreoffice.find() is None or shutil.which("pdftotext") is None,
+    reason="LibreOffice is not installed",
+)
+@pytest.mark.libreoffice
+def test_a_loss_of_thousands_fits_into_its_cell(tmp_path):
+    network = EXAMPLES["bowl"].learning("sgd")
+    plan = generate.write_workbook(network, tmp_path / "a.xlsx", steps=16, learning_rates=(0.6,))
+    values, table = ironcalc.recalculate(tmp_path / "a.xlsx")["Backprop"], plan.backprop
+    losses = [
+        values[row, table.columns["E_total"]] for row in range(table.first_row, table.last_row + 1)
+    ]
+    assert any(1e4 < loss < 1e5 for loss in losses)
+    pdf = libreoffice.convert(tmp_path / "a.xlsx", "pdf", tmp_path)
+    text = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, check=True)
+    assert "###" not in text.stdout

@@ -167,6 +167,11 @@ def _chosen_network(
         batch_size=found.batch_size if batch_size is None else batch_size,
         shuffle_seed=found.shuffle_seed if shuffle is None else shuffle,
     )
+    return found.learning(optimizer, schedule, _numbers(settings))
+
+
+def _numbers(settings: tuple[str, ...]) -> dict[str, float]:
+    """What --set gives, by name."""
     numbers = {}
     for setting in settings:
         name, _, number = setting.partition("=")
@@ -175,7 +180,7 @@ def _chosen_network(
         except ValueError:
             example = "write it as NAME=NUMBER, such as beta1=0.8"
             raise InputError(f"--set: {setting!r} gives no number; {example}") from None
-    return found.learning(optimizer, schedule, numbers)
+    return numbers
 
 
 def _count_steps(network: Network, steps: int | None, epochs: int | None) -> int:
@@ -363,6 +368,10 @@ def sweep(
     from gradsheet import generate, plots, sweep
     from gradsheet.files import check_target
 
+    numbers = {}
+    if optimizers is not None:  # each takes those that it knows
+        numbers = _numbers(options.pop("settings"))
+        options["settings"] = ()
     found = _chosen_network(**options)
     steps = _count_steps(found, steps, epochs)
     given = None if learning_rates is None else sweep.parse_learning_rates(learning_rates)
@@ -383,8 +392,9 @@ def sweep(
         if options["optimizer"] is not None:
             raise InputError("--optimizer: --optimizers names them all; leave out one of the two flags")
         names = [name.strip() for name in optimizers.split(",")]
-        compared = None if sheet is None else generate.comparison(found, names, steps)
-        results = sweep.compare(found, names, given or generate.LEARNING_RATES, steps, seeds)
+        compared = None if sheet is None else generate.comparison(found, names, steps, numbers)
+        rates = given or generate.LEARNING_RATES
+        results = sweep.compare(found, names, rates, steps, seeds, numbers)
         sweep.write_comparison_csv(results, out)
         click.echo(f"wrote {out}")
         if plot is not None:

@@ -35,7 +35,7 @@ from gradsheet.examples import EXAMPLES
 from gradsheet.expression import Array
 from gradsheet.files import make_folder, replacing
 from gradsheet.network import Network, mean_and_deviation
-from gradsheet.sweep import checked_learning_rates, sweep
+from gradsheet.sweep import checked_learning_rates, compared, sweep
 
 LEARNING_RATES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0)
 """The learning rates that the course compares."""
@@ -101,7 +101,12 @@ def default_rates(network: Network, learning_rate: float | None = None) -> tuple
     return tuple(factor * own for factor in LARGE_RATES)
 
 
-def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Comparison:
+def comparison(
+    network: Network,
+    optimizers: Sequence[str],
+    steps: int,
+    settings: Mapping[str, float] | None = None,
+) -> Comparison:
     """Where everything will stand in a workbook that compares optimizers, each once.
 
     Raises `NetworkError` for an unknown optimizer, `TooLargeError` for a workbook too large.
@@ -109,8 +114,8 @@ def comparison(network: Network, optimizers: Sequence[str], steps: int) -> Compa
     if steps < 2:
         raise InputError(f"steps: {steps} is too few to learn anything; use 2 or more")
     check_width(least_quantities(network))
-    networks = [network.learning(name) for name in dict.fromkeys(optimizers)]
-    return Comparison(tuple(map(compile_network, networks)), steps)
+    networks = compared(network, optimizers, settings)
+    return Comparison(tuple(map(compile_network, networks.values())), steps)
 
 
 def write_comparison(compared: Comparison, path: Path, rates: Sequence[float]) -> None:

@@ -230,13 +230,30 @@ def compare(
     learning_rates: Sequence[float] | Array,
     steps: int,
     seeds: int = 0,
+    settings: Mapping[str, float] | None = None,
 ) -> dict[str, Sweep]:
-    """One `sweep` per optimizer, with the network's schedule and the optimizers' usual settings.
-
-    Raises `NetworkError` for an unknown optimizer, and what `sweep` raises.
-    """
-    networks = {name: network.learning(name) for name in dict.fromkeys(optimizers)}
+    """One `sweep` for each of the networks that are `compared`."""
+    networks = compared(network, optimizers, settings)
     return {name: sweep(one, learning_rates, steps, seeds) for name, one in networks.items()}
+
+
+def compared(
+    network: Network, optimizers: Sequence[str], settings: Mapping[str, float] | None = None
+) -> dict[str, Network]:
+    """The network with each of the optimizers, its schedule, and those of the settings that it knows.
+
+    Raises `NetworkError` for an unknown optimizer, and for a setting that is out of range or unknown to
+    all of them.
+    """
+    given = dict(settings or {})
+    networks = {name: network.learning(name) for name in dict.fromkeys(optimizers)}
+    for name, one in networks.items():
+        own = {key: value for key, value in given.items() if key in one.known_settings}
+        networks[name] = one.learning(settings=own)
+    strangers = [key for key in given if not any(key in n.known_settings for n in networks.values())]
+    for key in strangers:
+        networks[optimizers[0]].learning(settings={key: given[key]})  # raises, and names who knows it
+    return networks
 
 
 def _train_in_chunks(
@@ -282,11 +299,12 @@ def summary(sweep: Sweep) -> str:
     """What a sweep found, in a few lines: best rate, critical rate, and how many runs diverged."""
     dealt = sweep.network.batch_size is not None
     of_batch = ", of the first batch" if dealt else ""
-    typical = ("median " if sweep.seeds else "") + ("final smoothed loss" if dealt else "final loss")
     if sweep.best_rate is None:
         best = "none, because all diverged"
     else:
-        best = f"{sweep.best_rate:.6g}, with a {typical} of {sweep.typical_losses.min():.6g}"
+        best = (
+            f"{sweep.best_rate:.6g}, with a {_typical_loss(sweep)} of {sweep.typical_losses.min():.6g}"
+        )
     critical = f"{sweep.critical_rate:.6g}" if math.isfinite(sweep.critical_rate) else "none"
     lines = [
         f"best learning rate: {best} at iteration {sweep.steps:,}",
@@ -299,13 +317,20 @@ def summary(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def _typical_loss(sweep: Sweep) -> str:
+    """What the typical losses of a sweep are."""
+    final = "final loss" if sweep.network.batch_size is None else "final smoothed loss"
+    return f"median {final}" if sweep.seeds else final
+
+
 def comparison_summary(sweeps: Mapping[str, Sweep]) -> str:
     """One line per optimizer: its best learning rate and the loss that this reaches."""
     lines = []
     for name, one in sweeps.items():
         found = "all diverged"
         if one.best_rate is not None:
-            found = f"best learning rate {one.best_rate:.6g}, final loss {one.typical_losses.min():.6g}"
+            typical = f"{_typical_loss(one)} {one.typical_losses.min():.6g}"
+            found = f"best learning rate {one.best_rate:.6g}, {typical}"
         lines.append(f"{name:<{max(map(len, sweeps))}}  {found}")
     return "\n".join(lines)
 

@@ -708,7 +708,9 @@ class _Writer:
                 Math("t"),
             )
             yield self.result(rate)
-        first = self.program.updates[0]
+        updates = self.program.updates  # a gradient that is 0 would show little
+        moved = (u for u in updates if self.values[gradient_name(u.parameter)])
+        first = next(moved, updates[0])
         states = [q for q in self.program.of_role("state") if q.name.endswith(f"_{first.parameter}")]
         if states:
             yield _say(

@@ -566,7 +566,7 @@ def _workings(sheet: Sheet, plan: Plan, trace: Trace) -> None:
             losses = columns[program.shown_loss]
             cut_losses(sheet, plan, table, losses, CUT * float(first_losses[number]))
     sheet.xlsx.set_column(0, 0, 12)
-    sheet.xlsx.set_column(1, max(plan.workings[-1].columns.values()), 11.5)
+    sheet.xlsx.set_column(1, max(plan.workings[-1].columns.values()), 12.5)
     sheet.xlsx.freeze_panes(plan.WORKINGS_HEADER_ROW + 1, 1)
     sheet.print_landscape(plan.WORKINGS_HEADER_ROW - 1, plan.WORKINGS_HEADER_ROW, wide=True)
 

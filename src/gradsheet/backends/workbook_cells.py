@@ -151,11 +151,17 @@ class Sheet:
         )
 
     def scientific_where_needed(self, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        """Scientific notation where the fixed decimals of an area would show ### or only zeros."""
+        """Scientific notation where the fixed decimals of an area would show ### or only zeros.
+
+        Numbers in between have fewer decimals: with eight, 12345.6 is wider than a column.
+        """
         corner = cell(rows[0], columns[0])
-        look = self.styles(num_format="0.0000E+00")
-        for test in (f"=ABS({corner})>=100000", f"=AND({corner}<>0,ABS({corner})<0.0001)"):
-            rule = {"type": "formula", "criteria": test, "format": look}
+        for test, number_format in (  # the first that is true counts
+            (f"=ABS({corner})>=100000", "0.0000E+00"),
+            (f"=AND({corner}<>0,ABS({corner})<0.0001)", "0.0000E+00"),
+            (f"=ABS({corner})>=1000", "0.0000"),
+        ):
+            rule = {"type": "formula", "criteria": test, "format": self.styles(num_format=number_format)}
             self.xlsx.conditional_format(rows[0], columns[0], rows[1], columns[1], rule)
 
     def positive_input(self, row: int, column: int, value: float, title: str, hint: str) -> None:

@@ -474,8 +474,8 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
         (
             "In class",
             (
-                "1. Change the learning rate η on Backprop to 0.1, then to 10. What does the chart "
-                "do, and why?",
+                "1. Change the learning rate η on Backprop to a tenth, then to ten times what it was. "
+                "What does the chart do, and why?",
                 "2. On Backprop, follow one gradient cell to the cells it reads (Excel: Formulas, "
                 "Trace precedents). Which arrows are shared by two weights?",
                 "3. Spoil one gradient formula in a row, then look at Gradient check for that row. "

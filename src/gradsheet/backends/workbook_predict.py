@@ -668,7 +668,7 @@ def _write_samples(sheet: Sheet, prediction: Prediction, trace: Trace) -> None:
                 style = styles(num_format="0", bg_color=GROUPS["data" if column == 3 else "forward"][2])
             sheet.formula(row, column, formula, values[column - 1], style)
     corner, last = cell(top, 1), top + prediction.network.samples - 1
-    whole = f"=AND(ABS({corner})>=100000,ABS({corner})<10000000000)"
-    rule = {"type": "formula", "criteria": whole, "format": styles(num_format="0")}
+    large = f"=AND(ABS({corner})>=1000,ABS({corner})<1000000000)"
+    rule = {"type": "formula", "criteria": large, "format": styles(num_format="0.0")}
     sheet.xlsx.conditional_format(top, 1, last, 4, rule)
     sheet.scientific_where_needed((top, last), (1, 4))

@@ -367,7 +367,8 @@ class _Finder:
         reading, optimizer = self.reading, candidate.optimizer
         network = reading.program.network.learning(candidate.name)
         late, decay = next(
-            ((memory.late, memory.decay) for memory in usual.values() if memory is not None), (False, None)
+            ((memory.late, memory.decay) for memory in usual.values() if memory is not None),
+            (False, None),
         )
         small = [value for value in self.numbers if 0 < value <= 1e-2]
         shares = [v for v in self.numbers if 0 < v < 1 and v not in candidate.settings.values()]

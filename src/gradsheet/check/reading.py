@@ -369,7 +369,7 @@ class KnownValues(Mapping[Key, Array]):
         if name is None:
             raise KeyError(key)
         world = self.reading.worlds.get(key.shift)
-        if world is None:
+        if world is None or name not in world:  # the number of a sample that was dealt is in none
             seed = abs(hash((key.place, key.shift))) % 2**32
             return np.random.default_rng(seed).uniform(0.1, 0.9, DRAWS)
         scale = self.reading.factor if is_backward(name) else 1.0
