@@ -164,7 +164,7 @@ def _recurrent(reading: Reading) -> Iterator[tuple[int, Formula]]:
     reader = reading.reader
     for place in reader.table.places:
         formula = reader.usual(place)
-        if formula is None or place in reader.constant or Key(place) in reading.quantities:
+        if formula is None or place in reader.constant or Key(place) in (*reading.quantities, reading.rate):
             continue
         try:
             keys = set(reader.keys(formula))
@@ -446,9 +446,14 @@ class _Finder:
         )
 
     def count(self, reading: Reading, program: Program) -> int:
-        """For how many weights the update is that of the program."""
+        """For how many weights the update is that of the program; 0 where it is not for most."""
         tried = replace(reading, program=program)
-        return sum(_is_right(tried, weight) for weight in self.weights)
+        wrong = 0
+        for weight in self.weights:
+            wrong += not _is_right(tried, weight)
+            if 2 * wrong >= len(self.weights):
+                return 0
+        return len(self.weights) - wrong
 
     @cached_property
     def formulas(self) -> list[Formula]:

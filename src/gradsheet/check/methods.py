@@ -218,7 +218,11 @@ Pairs = Sequence[tuple[Wrong, Finding]]
 
 def _other_rule(reading: Reading, pairs: Pairs) -> list[Finding]:
     """The findings on updates where none follows gradient descent, nor a known mistake in it."""
-    updates = [(wrong, finding) for wrong, finding in pairs if reading.is_update(wrong.name)]
+    updates = [
+        (wrong, finding)
+        for wrong, finding in pairs
+        if reading.is_update(wrong.name) and wrong.kind != "pasted"
+    ]
     strange = [
         finding
         for wrong, finding in updates
