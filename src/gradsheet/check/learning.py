@@ -164,7 +164,11 @@ def _recurrent(reading: Reading) -> Iterator[tuple[int, Formula]]:
     reader = reading.reader
     for place in reader.table.places:
         formula = reader.usual(place)
-        if formula is None or place in reader.constant or Key(place) in (*reading.quantities, reading.rate):
+        if (
+            formula is None
+            or place in reader.constant
+            or Key(place) in (*reading.quantities, reading.rate)
+        ):
             continue
         try:
             keys = set(reader.keys(formula))
@@ -346,7 +350,7 @@ class _Finder:
     def made(
         self, usual: Mapping[bool, Memory | None], states: Mapping[str, Mapping[bool, int]]
     ) -> Iterator[Reading]:
-        """The readings with every optimizer and number that may be its learning rate, the likely first."""
+        """The readings with every optimizer and number that may be its rate, the likely first."""
         numbers = self.numbers
         typed = [value for value in numbers if value > 0]
         cells = [each for value in numbers.values() for each in value if isinstance(each, Key)]
@@ -362,12 +366,13 @@ class _Finder:
         states: Mapping[str, Mapping[bool, int]],
         rate: Source,
     ) -> Iterator[Reading]:
-        """The reading with a candidate, for every number that may be its ε or decay, and with biases that
-        do not decay."""
+        """The reading with a candidate, for every number that may be its ε or decay, and with biases
+        that do not decay."""
         reading, optimizer = self.reading, candidate.optimizer
         network = reading.program.network.learning(candidate.name)
         late, decay = next(
-            ((memory.late, memory.decay) for memory in usual.values() if memory is not None), (False, None)
+            ((memory.late, memory.decay) for memory in usual.values() if memory is not None),
+            (False, None),
         )
         small = [value for value in self.numbers if 0 < value <= 1e-2]
         shares = [v for v in self.numbers if 0 < v < 1 and v not in candidate.settings.values()]
@@ -425,8 +430,7 @@ class _Finder:
             quantities.setdefault(Key(place), name)
         powers = {}
         for place, (kept, past) in self.powers.items():
-            name = next((name for name in ("beta1", "beta2") if settings.get(name) == kept), None)
-            if name is not None:
+            for name in [name for name in ("beta1", "beta2") if settings.get(name) == kept][:1]:
                 own = f"{name}_power_past" if past else f"{name}_power"
                 rule = apply("power", Name(name), T - 1 if past else T)
                 powers[own] = Quantity(own, "state", rule, first=ONE if past else Name(name))

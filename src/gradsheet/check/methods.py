@@ -228,8 +228,10 @@ def _other_rule(reading: Reading, pairs: Pairs) -> list[Finding]:
         for wrong, finding in updates
         if finding.cause.startswith(UNEXPLAINED) or _reads_more(reading, wrong)
     ]
-    enough = len(strange) == len(updates) >= len(reading.updated) and (
-        len(updates) > 1 or any(_reads_more(reading, wrong) for wrong, _ in updates)
+    most = 2 * len(updates) > len(reading.updated)
+    enough = len(strange) == len(updates) and (
+        len(updates) >= max(2, len(reading.updated))
+        or (most and all(_reads_more(reading, wrong) for wrong, _ in updates))
     )
     return strange if enough else []
 

@@ -1088,8 +1088,9 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
         known = Key(place) in reading.quantities or place in reader.constant
         if formula is not None and not known and (label is None or label.kind == "slope"):
             unknown[place] = formula
+    learning = _around_memory(reader, unknown)
     possible = {
-        place: [name for name in candidates if reading.is_state(name) or not _remembers(reader, place)]
+        place: [name for name in candidates if reading.is_state(name) or place not in learning]
         for place in unknown
     }
     matches: list[tuple[Key, str]] = []
@@ -1116,8 +1117,17 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
     return matches[0] if matches else _turned(reading, unknown, candidates)
 
 
+def _around_memory(reader: Reader, places: Iterable[int]) -> set[int]:
+    """The columns that follow from themselves in the row above, those that they read, and those that
+    read them: they belong to an optimizer, and hold no δ."""
+    read = {place: set(reader.reads(place)) for place in places}
+    remembering = {place for place in read if _remembers(reader, place)}
+    found = remembering.union(*(read[place] for place in remembering))
+    return found | {place for place, others in read.items() if others & remembering}
+
+
 def _remembers(reader: Reader, place: int) -> bool:
-    """Whether a column follows from itself in the row above: then it is no δ."""
+    """Whether a column follows from itself in the row above."""
     formula = reader.usual(place)
     try:
         return formula is not None and Key(place, -1) in reader.keys(formula)
