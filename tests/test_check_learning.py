@@ -234,6 +234,22 @@ RIGHT_CHAINS = {
         },
         "momentum 0.9",
     ),
+    "a velocity with a learning rate that falls": (
+        {
+            "step": "{m}",
+            "states": {"m": "{b1!}*{-m}+{lr_t}*{g}"},
+            "columns": {"t": (1, "{-t}+1"), "lr_t": "{lr!}/(1+0.1*{t})"},
+        },
+        "velocity",
+    ),
+    "decay beside a running sum that nothing uses": (
+        {
+            "step": "{lr!}*({g}+{lam!}*{w})",
+            "columns": {"sum": ("={dE/dw1}", "{-sum}+{dE/dw1}")},
+            "lam": 0.01,
+        },
+        "weight decay 0.01",
+    ),
     "biases that do not decay": (
         {"step": "{lr!}*{m}", "states": {"m": "{b1!}*{-m}+{g}+{lam!}*{w}"}, "lam": 0.01},
         "its biases do not decay",

@@ -56,12 +56,26 @@ def with_optimizer(reading: Reading) -> Reading:
     weights = [w for w in reading.updated if reading.keys[w].place is not None]
     if not weights or any(_column(reading, gradient_name(w)) is None for w in weights):
         return reading
+    reading = _with_rate_column(reading)
     powers = _powers(reading)
     memories = _memories(reading, powers)
     if not memories and _descends(reading, weights):
         return reading
     found = _Finder(reading, weights, memories, powers).find()
     return reading if found is None else with_helper_columns(found)
+
+
+def _with_rate_column(reading: Reading) -> Reading:
+    """The reading with a column of learning rates that what remembers takes its steps by, if any."""
+    labels = reading.table.labels
+    read = {
+        key.place
+        for _, formula in _recurrent(reading)
+        for key in reading.reader.keys(formula)
+        if key.place is not None and key.place not in reading.reader.constant
+    }
+    rates = [place for place in read if place in labels and labels[place].kind == "rate"]
+    return replace(reading, rate=Key(rates[0])) if len(rates) == 1 else reading
 
 
 def _column(reading: Reading, name: str) -> int | None:
@@ -273,8 +287,6 @@ class _Finder:
     def find(self) -> Reading | None:
         kinds = Counter(m._replace(weight="") for m in self.memories.values() if m is not None)
         usual = {squares: self.most_common(kinds, squares) for squares in (False, True)}
-        if self.memories and not any(usual.values()):
-            return None
         late = {memory.late for memory in usual.values() if memory is not None}
         decays = {memory.decay for memory in usual.values() if memory is not None}
         if len(late) > 1 or len(decays) > 1:
