@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from itertools import cycle
 
+import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -108,8 +110,6 @@ def test_what_the_missing_correction_does_to_learning_is_told(tmp_path):
 
 def test_averages_that_begin_with_other_numbers_have_no_bias_to_correct(tmp_path):
     """As in sheets that go on with what an earlier run remembered: no mistake, but no known rule."""
-    import openpyxl
-
     build(tmp_path / "a.xlsx", Sheet("adam", corrected=False, late=True), "no bias correction")
     book = openpyxl.load_workbook(tmp_path / "a.xlsx")
     for row in book["training"].iter_rows(min_row=8, max_row=8):
@@ -141,6 +141,182 @@ def test_drawn_sheets_are_judged_exactly(tmp_path, sheet, mistake):
     if wrong is not None:
         verdict = check(tmp_path / "a.xlsx")
         assert (verdict.outcome, wrong_cells(verdict)) == ("wrong" if wrong else "correct", wrong)
+
+
+# ---------------------------------------------------------------- a chain of two neurons, with biases
+
+CHAIN = {
+    "w1": (0.4, ""),
+    "w3": (0.2, ""),
+    "b1": (0.3, ""),
+    "w2": (0.5, ""),
+    "b2": (0.1, ""),
+    "h1": "{w1}*{i1}+{w3}*{i2}+{b1}",
+    "a_h1": "MAX(0,{h1})",
+    "o1": "{w2}*{a_h1}+{b2}",
+    "E": "0.5*({t1}-{o1})^2",
+    "dE/db2": "{o1}-{t1}",
+    "dE/dw2": "{dE/db2}*{a_h1}",
+    "dE/db1": "{dE/db2}*{w2}*IF({h1}>0,1,0)",
+    "dE/dw1": "{dE/db1}*{i1}",
+    "dE/dw3": "{dE/db1}*{i2}",
+}
+LEARNT = ("w1", "w3", "b1", "w2", "b2")
+ADAM = {
+    "m": "{b1!}*{-m}+(1-{b1!})*{g}",
+    "v": "{b2!}*{-v}+(1-{b2!})*{sq}",
+}
+POWERS = {"b1^t": ("={b1!}", "{-b1^t}*{b1!}"), "b2^t": ("={b2!}", "{-b2^t}*{b2!}")}
+
+
+def write_chain(path, step, states=None, columns=None, edit=None, **settings):
+    """A sheet of 10 rows below an empty one, and its cells by name. In a template {x} stands for the
+    cell of x in the same row, {-x} in the row above, {x!} for a setting; {g}, {w} and {m} are of the
+    own weight. Columns may have a first cell of their own. ``edit`` changes formulas by name."""
+    usual = {"lr": 0.05, "b1": 0.9, "b2": 0.99, "eps": 1e-8}
+    settings = {**usual, "i1": 0.8, "i2": 0.6, "t1": 0.9, **settings}
+    found = {**(columns or {}), **CHAIN}
+    letters = tuple(states or {})
+    for weight in LEARNT:
+        own = {"g": f"dE/d{weight}", "w": weight} | {x: f"{x}({weight})" for x in (*letters, "sq")}
+
+        def of(template, own=own):
+            return re.sub(r"\{(-?)(\w+)\}", lambda m: f"{{{m[1]}{own.get(m[2], m[2])}}}", template)
+
+        if "{sq}" in "".join((states or {}).values()):
+            found[own["sq"]] = of("{g}^2")
+        found |= {own[x]: of(template) for x, template in (states or {}).items()}
+        taken = of(step(weight) if callable(step) else step)
+        if columns is not None and "steps" in columns:
+            found[f"Δ{weight}"], taken = taken, f"{{Δ{weight}}}"
+        taken = re.sub(r"\{(?!\w+!)([^}]+)\}", r"{-\1}", taken)
+        found[weight] = (CHAIN[weight][0], f"{{-{weight}}}-{taken}")
+    found.pop("steps", None)
+    found |= edit(found) if edit else {}
+    names = list(found)
+    book = openpyxl.Workbook()
+    page = book.active
+    for n, (name, value) in enumerate(settings.items()):
+        page.cell(1, 1 + 2 * n, {"lr": "learning rate"}.get(name, name))
+        page.cell(1, 2 + 2 * n, value)
+
+    def address(match, row):
+        sign, name, setting = match[1], match[2], match[3]
+        if setting or (name in settings and name not in found):
+            return f"${get_column_letter(2 + 2 * list(settings).index(name))}$1"
+        return f"{get_column_letter(1 + names.index(name))}{row - bool(sign)}"
+
+    cells = {}
+    for column, (name, what) in enumerate(found.items(), 1):
+        page.cell(3, column, name)
+        for row in range(5, 15):
+            first, usual = what if isinstance(what, tuple) else (None, what)
+            value = first if row == 5 and first is not None else "=" + usual
+            if isinstance(value, str):
+                value = re.sub(r"\{(-?)([^!}]+)(!?)\}", lambda m, row=row: address(m, row), value)
+            cells[name, row] = page.cell(row, column, value).coordinate
+    book.save(path)
+    return cells
+
+
+CORRECTED = "{lr!}*{m}/(1-{b1^t})/(SQRT({v}/(1-{b2^t}))+{eps!})"
+DECAYING = {"m": "{b1!}*{-m}+{g}+{lam!}*{w}"}
+RIGHT_CHAINS = {
+    "powers of β in columns, and squares": (
+        {"step": CORRECTED, "states": ADAM, "columns": POWERS},
+        "Adam with beta1 0.9, beta2 0.99, epsilon 1e-08",
+    ),
+    "a learning rate that falls, and momentum": (
+        {
+            "step": "{lr_t}*{m}",
+            "states": {"m": "{b1!}*{-m}+{g}"},
+            "columns": {"lr_t": ("={lr!}", "{-lr_t}*0.98")},
+        },
+        "momentum 0.9",
+    ),
+    "a velocity with a learning rate that falls": (
+        {
+            "step": "{m}",
+            "states": {"m": "{b1!}*{-m}+{lr_t}*{g}"},
+            "columns": {"t": (1, "{-t}+1"), "lr_t": "{lr!}/(1+0.1*{t})"},
+        },
+        "velocity",
+    ),
+    "decay beside a running sum that nothing uses": (
+        {
+            "step": "{lr!}*({g}+{lam!}*{w})",
+            "columns": {"sum": ("={dE/dw1}", "{-sum}+{dE/dw1}")},
+            "lam": 0.01,
+        },
+        "weight decay 0.01",
+    ),
+    "biases that do not decay": (
+        {"step": "{lr!}*{m}", "states": {"m": "{b1!}*{-m}+{g}+{lam!}*{w}"}, "lam": 0.01},
+        "its biases do not decay",
+    ),
+    "an average of gradients": (
+        {"step": "{lr!}*{m}", "states": {"m": "{b1!}*{-m}+(1-{b1!})*{g}"}},
+        "momentum as an average",
+    ),
+    "a learning rate that is typed beside an ε in a cell": (
+        {"step": "0.05*{g}/(SQRT({v})+{eps!})", "states": {"v": "{b2!}*{-v}+(1-{b2!})*{g}^2"}},
+        "RMSProp",
+    ),
+    "a velocity with the learning rate typed into it": (
+        {"step": "{m}", "states": {"m": "0.9*{-m}+0.1*{g}"}},
+        "momentum",
+    ),
+    "steps in columns": (
+        {"step": CORRECTED, "states": ADAM, "columns": {**POWERS, "steps": ""}},
+        "Adam",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT_CHAINS)
+def test_a_right_chain_is_correct(tmp_path, name):
+    how, words = RIGHT_CHAINS[name]
+
+    def bare(found):
+        kept = {"m(b1)", "m(b2)"}
+        return {n: re.sub(r"\+\{lam!\}\*\{b\d\}", "", found[n]) for n in kept & set(found)}
+
+    write_chain(tmp_path / "a.xlsx", edit=bare, **how)
+    verdict = check(tmp_path / "a.xlsx")
+    assert (verdict.outcome, verdict.findings) == ("correct", ())
+    assert words in " ".join(verdict.understood[0].notes)
+
+
+def test_a_wrong_step_is_named_where_it_stands(tmp_path):
+    def edit(found):
+        return {"Δw1": found["Δw1"].replace("SQRT", "")}
+
+    columns = {**POWERS, "steps": ""}
+    cells = write_chain(tmp_path / "a.xlsx", CORRECTED, ADAM, columns, edit)
+    verdict = check(tmp_path / "a.xlsx")
+    assert wrong_cells(verdict) == {cells["Δw1", row] for row in range(5, 15)}
+
+
+def test_a_wrong_power_is_named(tmp_path):
+    cells = write_chain(tmp_path / "a.xlsx", CORRECTED, ADAM, POWERS)
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    page = book.active
+    page[cells["b1^t", 9]] = page[cells["b1^t", 9]].value + "^1"
+    book.save(tmp_path / "a.xlsx")
+    assert check(tmp_path / "a.xlsx").outcome == "correct"
+    page[cells["b1^t", 9]] = page[cells["b1^t", 9]].value + "+0*1+0.1"
+    book.save(tmp_path / "a.xlsx")
+    assert check(tmp_path / "a.xlsx").outcome != "correct"
+
+
+def test_a_pasted_number_does_not_hide_another_method(tmp_path):
+    step = "{lr!}*{g}/(1+ABS({m}))"
+    cells = write_chain(tmp_path / "a.xlsx", step, {"m": "{b1!}*{-m}+{g}"})
+    assert check(tmp_path / "a.xlsx").outcome == "not understood"
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    book.active[cells["w1", 9]] = 0.7
+    book.save(tmp_path / "a.xlsx")
+    assert wrong_cells(check(tmp_path / "a.xlsx")) == {cells["w1", 9]}
 
 
 # ---------------------------------------------------------------- our own workbooks

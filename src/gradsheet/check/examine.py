@@ -396,7 +396,9 @@ def _finding(reading: Reading, wrong: Wrong, found: Mapping[str, np.ndarray]) ->
     step = _step_behind(reading, wrong, k)
     if step is not None:
         place, iterations, expected = step
-        shown_text = book.formula(table.cell(place, iterations[0])) or ""
+        shown_text = book.formula(table.cell(place, iterations[0])) or str(
+            book.value(table.cell(place, iterations[0]))
+        )
     return Finding(
         table.sheet.name,
         quantity,
@@ -418,13 +420,13 @@ def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int
     formula = reader.formula(wrong.place, k)
     if wrong.kind != "formula" or formula is None or not reading.is_update(wrong.name):
         return None
-    if not reading.is_plain:
-        return None
     _, shift = rule_of(reading, wrong.name)
     found = _step_read(reading, wrong.name, formula)
     if found is None:
         return None
-    place, sign = found
+    step, sign = found
+    place = step.place
+    assert place is not None
     signs = Counter(other[1] for name in reading.keys if (other := _usual_step(reading, name)))
     if signs[-sign] > signs[sign]:
         return None  # the others take their steps with the other sign: it is the update that is wrong
@@ -434,16 +436,19 @@ def _step_behind(reading: Reading, wrong: Wrong, k: int) -> tuple[int, tuple[int
     change, downhill = step_of(reading, wrong.name)
     if downhill == (sign > 0):
         change = negate(change)
-    first = k + shift
-    same_as = {book.pattern(table.cell(place, i + shift)) for i in wrong.iterations}
+    same_as = {book.pattern(table.cell(place, i + step.shift)) for i in wrong.iterations} - {None}
     lines = range(len(table.lines))
-    iterations = tuple(i for i in lines if book.pattern(table.cell(place, i)) in same_as)
-    if {i - shift for i in iterations} - {*wrong.iterations, len(table.lines)}:
+    iterations = tuple(
+        i
+        for i in lines
+        if i - step.shift in wrong.iterations or book.pattern(table.cell(place, i)) in same_as
+    )
+    if {i - step.shift for i in iterations} - {*wrong.iterations, len(table.lines)}:
         return None  # the same step is right in other rows
-    return place, iterations, "=" + _in_their_references(reading, change, first)
+    return place, iterations, "=" + _in_their_references(reading, change, k + shift)
 
 
-def _usual_step(reading: Reading, name: str) -> tuple[int, int] | None:
+def _usual_step(reading: Reading, name: str) -> tuple[Key, int] | None:
     """`_step_read` of the formula that most cells of an update hold."""
     key = reading.keys[name]
     formula = reading.reader.usual(key.place) if key.place is not None else None
@@ -452,13 +457,13 @@ def _usual_step(reading: Reading, name: str) -> tuple[int, int] | None:
     return _step_read(reading, name, formula)
 
 
-def _step_read(reading: Reading, name: str, formula: Formula) -> tuple[int, int] | None:
+def _step_read(reading: Reading, name: str, formula: Formula) -> tuple[Key, int] | None:
     """The column that an update adds (1) to the weight or subtracts (−1) from it, where it reads no
-    other and this holds no quantity that is known."""
+    other and this holds no quantity that is known. It stands in the row of the old weight or the new."""
     reader, (_, shift) = reading.reader, rule_of(reading, name)
     own = reading.keys[name.removeprefix("new_")]._replace(shift=shift)
     others = [key for key in reader.keys(formula) if key != own]
-    if len(others) != 1 or others[0].shift != shift:
+    if len(others) != 1 or others[0].shift not in (shift, 0):
         return None
     step = others[0]
     if step.place is None or reading.name_of(step) is not None or reader.usual(step.place) is None:
@@ -466,7 +471,7 @@ def _step_read(reading: Reading, name: str, formula: Formula) -> tuple[int, int]
     change = reader.value(formula, {own: 0.5, step: 0.25}) - 0.5
     if not math.isclose(abs(change), 0.25):
         return None
-    return step.place, 1 if change > 0 else -1
+    return step, 1 if change > 0 else -1
 
 
 def _slid(reading: Reading, wrong: Wrong) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves, p
 from gradsheet.check.reading import Reading, column_numbers, is_backward, new_name
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
-from gradsheet.expression import Array, Expression, Previous, evaluate, references
+from gradsheet.expression import Application, Array, Expression, Previous, evaluate, negate, references
 from gradsheet.expression import Reference as Quantity
 
 LIVE_TOLERANCE = 1e-6
@@ -158,7 +158,8 @@ class _Judge:
             return True
         keys = [self.reader.key(cell, 0) for cell in self.cells(formula)]
         known = {*self.reading.quantities, self.reading.rate}
-        if any(key.place is None and key not in known for key in keys):
+        elsewhere = [key.cell for key in keys if key.place is None and key not in known]
+        if any(cell is not None and self.book.value(cell) not in (None, 0) for cell in elsewhere):
             return True
         parameter = self.reading.states[name].partition("_")[2]
         slope = self.reading.of(name).worlds[0].get(gradient_name(parameter), np.zeros(1))
@@ -479,13 +480,25 @@ def rule_of(reading: Reading, name: str) -> tuple[Expression, int]:
 
 
 def step_of(reading: Reading, name: str) -> tuple[Expression, bool]:
-    """The step η·∂E/∂w of a plain update, and whether it is subtracted."""
+    """The step of an update, such as η·∂E/∂w, and whether it is subtracted."""
+    if not reading.is_plain:
+        return _taken_off(rule_of(reading, name)[0]), True
     gradient = gradient_name(name.removeprefix("new_"))
     slope: Expression = Quantity(gradient)
     if gradient not in reading.keys:
         slope = reading.rules[gradient]
     downhill = reading.factor > 0 or gradient not in reading.keys
     return Quantity("learning_rate") * slope, downhill
+
+
+def _taken_off(update: Expression) -> Expression:
+    """What the rule of an update takes off the weight that it begins with."""
+    match update:
+        case Application("subtract", (left, right)):
+            return right if isinstance(left, Quantity) else _taken_off(left) + right
+        case Application("add", (left, right)):
+            return negate(right) if isinstance(left, Quantity) else _taken_off(left) - right
+    raise ValueError(f"{update} is no weight with something added or taken off")
 
 
 def shifted(values: Mapping[str, Array], shift: int) -> dict[str, Array]:

@@ -56,12 +56,26 @@ def with_optimizer(reading: Reading) -> Reading:
     weights = [w for w in reading.updated if reading.keys[w].place is not None]
     if not weights or any(_column(reading, gradient_name(w)) is None for w in weights):
         return reading
+    reading = _with_rate_column(reading)
     powers = _powers(reading)
     memories = _memories(reading, powers)
     if not memories and _descends(reading, weights):
         return reading
     found = _Finder(reading, weights, memories, powers).find()
     return reading if found is None else with_helper_columns(found)
+
+
+def _with_rate_column(reading: Reading) -> Reading:
+    """The reading with a column of learning rates that what remembers takes its steps by, if any."""
+    labels = reading.table.labels
+    read = {
+        key.place
+        for _, formula in _recurrent(reading)
+        for key in reading.reader.keys(formula)
+        if key.place is not None and key.place not in reading.reader.constant
+    }
+    rates = [place for place in read if place in labels and labels[place].kind == "rate"]
+    return replace(reading, rate=Key(rates[0])) if len(rates) == 1 else reading
 
 
 def _column(reading: Reading, name: str) -> int | None:
@@ -164,7 +178,11 @@ def _recurrent(reading: Reading) -> Iterator[tuple[int, Formula]]:
     reader = reading.reader
     for place in reader.table.places:
         formula = reader.usual(place)
-        if formula is None or place in reader.constant or Key(place) in reading.quantities:
+        if (
+            formula is None
+            or place in reader.constant
+            or Key(place) in (*reading.quantities, reading.rate)
+        ):
             continue
         try:
             keys = set(reader.keys(formula))
@@ -269,8 +287,6 @@ class _Finder:
     def find(self) -> Reading | None:
         kinds = Counter(m._replace(weight="") for m in self.memories.values() if m is not None)
         usual = {squares: self.most_common(kinds, squares) for squares in (False, True)}
-        if self.memories and not any(usual.values()):
-            return None
         late = {memory.late for memory in usual.values() if memory is not None}
         decays = {memory.decay for memory in usual.values() if memory is not None}
         if len(late) > 1 or len(decays) > 1:
@@ -346,7 +362,7 @@ class _Finder:
     def made(
         self, usual: Mapping[bool, Memory | None], states: Mapping[str, Mapping[bool, int]]
     ) -> Iterator[Reading]:
-        """The readings with every optimizer and number that may be its learning rate, the likely first."""
+        """The readings with every optimizer and number that may be its rate, the likely first."""
         numbers = self.numbers
         typed = [value for value in numbers if value > 0]
         cells = [each for value in numbers.values() for each in value if isinstance(each, Key)]
@@ -362,8 +378,8 @@ class _Finder:
         states: Mapping[str, Mapping[bool, int]],
         rate: Source,
     ) -> Iterator[Reading]:
-        """The reading with a candidate, for every number that may be its ε or decay, and with biases that
-        do not decay."""
+        """The reading with a candidate, for every number that may be its ε or decay, and with biases
+        that do not decay."""
         reading, optimizer = self.reading, candidate.optimizer
         network = reading.program.network.learning(candidate.name)
         late, decay = next(
@@ -426,8 +442,7 @@ class _Finder:
             quantities.setdefault(Key(place), name)
         powers = {}
         for place, (kept, past) in self.powers.items():
-            name = next((name for name in ("beta1", "beta2") if settings.get(name) == kept), None)
-            if name is not None:
+            for name in [name for name in ("beta1", "beta2") if settings.get(name) == kept][:1]:
                 own = f"{name}_power_past" if past else f"{name}_power"
                 rule = apply("power", Name(name), T - 1 if past else T)
                 powers[own] = Quantity(own, "state", rule, first=ONE if past else Name(name))
@@ -447,9 +462,14 @@ class _Finder:
         )
 
     def count(self, reading: Reading, program: Program) -> int:
-        """For how many weights the update is that of the program."""
+        """For how many weights the update is that of the program; 0 where it is not for most."""
         tried = replace(reading, program=program)
-        return sum(_is_right(tried, weight) for weight in self.weights)
+        wrong = 0
+        for weight in self.weights:
+            wrong += not _is_right(tried, weight)
+            if 2 * wrong >= len(self.weights):
+                return 0
+        return len(self.weights) - wrong
 
     @cached_property
     def formulas(self) -> list[Formula]:

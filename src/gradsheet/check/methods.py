@@ -218,14 +218,20 @@ Pairs = Sequence[tuple[Wrong, Finding]]
 
 def _other_rule(reading: Reading, pairs: Pairs) -> list[Finding]:
     """The findings on updates where none follows gradient descent, nor a known mistake in it."""
-    updates = [(wrong, finding) for wrong, finding in pairs if reading.is_update(wrong.name)]
+    updates = [
+        (wrong, finding)
+        for wrong, finding in pairs
+        if reading.is_update(wrong.name) and wrong.kind != "pasted"
+    ]
     strange = [
         finding
         for wrong, finding in updates
         if finding.cause.startswith(UNEXPLAINED) or _reads_more(reading, wrong)
     ]
-    enough = len(strange) == len(updates) >= len(reading.updated) and (
-        len(updates) > 1 or any(_reads_more(reading, wrong) for wrong, _ in updates)
+    most = 2 * len(updates) > len(reading.updated)
+    enough = len(strange) == len(updates) and (
+        len(updates) >= max(2, len(reading.updated))
+        or (most and all(_reads_more(reading, wrong) for wrong, _ in updates))
     )
     return strange if enough else []
 

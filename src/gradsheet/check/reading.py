@@ -1055,11 +1055,10 @@ def with_helper_columns(reading: Reading) -> Reading:
     """
     reading = _by_label(reading)
     while True:
-        found = _next_helper(reading)
-        if found is None:
+        found = _next_helpers(reading)
+        if not found:
             return reading
-        key, name = found
-        reading = replace(reading, quantities={**reading.quantities, key: name})
+        reading = replace(reading, quantities={**reading.quantities, **found})
 
 
 def _by_label(reading: Reading) -> Reading:
@@ -1079,7 +1078,8 @@ def _by_label(reading: Reading) -> Reading:
     return replace(reading, quantities={**reading.quantities, **found})
 
 
-def _next_helper(reading: Reading) -> tuple[Key, str] | None:
+def _next_helpers(reading: Reading) -> dict[Key, str]:
+    """All columns that are right, else the first one that is wrong."""
     reader = reading.reader
     placed = set(reading.quantities.values())
     candidates = [q.name for q in reading.program.of_role("delta") if q.name not in placed]
@@ -1091,21 +1091,28 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
         known = Key(place) in reading.quantities or place in reader.constant
         if formula is not None and not known and (label is None or label.kind == "slope"):
             unknown[place] = formula
+    learning = _around_memory(reader, unknown)
     possible = {
-        place: [name for name in candidates if reading.is_state(name) or not _remembers(reader, place)]
+        place: [name for name in candidates if reading.is_state(name) or place not in learning]
         for place in unknown
     }
     matches: list[tuple[Key, str]] = []
+    found: dict[Key, str] = {}
     for place, formula in unknown.items():
         try:
             values = reading.found(formula)
         except Unreadable:
             continue
         matches += [(Key(place), n) for n in possible[place] if same(values, reading.expected(n))]
+    taken: set[str] = set()
     for key, name in matches:
+        own = reading.states.get(name, name)
         # ∂E/∂a may be a δ without its slope, or another neuron's: then what reads it is wrong
-        if _readers_right(reading, key, reading.known):
-            return key, name
+        if own not in taken and key not in found and _readers_right(reading, key, reading.known):
+            taken.add(own)
+            found[key] = name
+    if found:
+        return found
     for place in unknown:
         if _readers_right(reading, Key(place), reading.known):
             continue
@@ -1115,12 +1122,21 @@ def _next_helper(reading: Reading) -> tuple[Key, str] | None:
             if _readers_right(reading, Key(place), _healed(reading, {place: name}))
         ]
         if healing:
-            return Key(place), max(healing, key=lambda name: _was_meant(reading, place, name))
-    return matches[0] if matches else _turned(reading, unknown, candidates)
+            return {Key(place): max(healing, key=lambda name: _was_meant(reading, place, name))}
+    return dict(matches[:1]) or _turned(reading, unknown, candidates)
+
+
+def _around_memory(reader: Reader, places: Iterable[int]) -> set[int]:
+    """The columns that follow from themselves in the row above, those that they read, and those that
+    read them: they belong to an optimizer, and hold no δ."""
+    read = {place: set(reader.reads(place)) for place in places}
+    remembering = {place for place in read if _remembers(reader, place)}
+    found = remembering.union(*(read[place] for place in remembering))
+    return found | {place for place, others in read.items() if others & remembering}
 
 
 def _remembers(reader: Reader, place: int) -> bool:
-    """Whether a column follows from itself in the row above: then it is no δ."""
+    """Whether a column follows from itself in the row above."""
     formula = reader.usual(place)
     try:
         return formula is not None and Key(place, -1) in reader.keys(formula)
@@ -1130,7 +1146,7 @@ def _remembers(reader: Reader, place: int) -> bool:
 
 def _turned(
     reading: Reading, unknown: Mapping[int, Formula], candidates: Sequence[str]
-) -> tuple[Key, str] | None:
+) -> dict[Key, str]:
     """A δ with the wrong sign, t − a in place of a − t, that stands in several columns: what reads them
     is right only when all are healed at once."""
     turned: dict[int, str] = {}
@@ -1143,14 +1159,14 @@ def _turned(
         if len(names) == 1:
             turned[place] = names[0]
     if len(turned) < 2:
-        return None
+        return {}
     healed = _healed(reading, turned)
     for place, name in turned.items():
         if not _readers_right(reading, Key(place), reading.known) and all(
             _readers_right(reading, Key(other), healed) for other in turned
         ):
-            return Key(place), name
-    return None
+            return {Key(place): name}
+    return {}
 
 
 def _was_meant(reading: Reading, place: int, name: str) -> int:

@@ -265,8 +265,9 @@ class Reader:
     def _typical(self) -> list[int]:
         """All iterations, those first that hold the usual formula in most places.
 
-        A first row that alone is right must not be read beside what was filled down wrong. Weights,
-        which are given there, do not count.
+        A first row that alone is right must not be read beside what was filled down wrong, and one that
+        is like the others reads a row above that is no part of the table. Weights, which are given
+        there, do not count.
         """
         alike = [0] * len(self.table.lines)
         for texts in self._patterns.values():
@@ -274,7 +275,7 @@ class Reader:
                 continue
             usual = Counter(filter(None, texts)).most_common(1)[0][0]
             alike = [count + (text == usual) for count, text in zip(alike, texts, strict=True)]
-        return sorted(range(len(alike)), key=lambda k: -alike[k])
+        return sorted(range(len(alike)), key=lambda k: (-alike[k], k == 0))
 
     def behind(self, place: int) -> set[int]:
         """All places of the same iteration that a place reads, directly or through others."""
