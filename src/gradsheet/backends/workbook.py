@@ -294,7 +294,7 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
 
 def _blocks(sheet: Sheet, plan: Plan) -> None:
     """A band over the columns of a large network, and outlines that fold their details away."""
-    row, folded = plan.header_row - 2, len(plan.names) > FOLDED_FROM
+    row, folded = plan.header_row - 2, bool(plan.blocks) and len(plan.names) > FOLDED_FROM
     for block in plan.blocks:
         first, last = (plan.backprop.columns[block.names[k]] for k in (0, -1))
         role = plan.program[block.names[-1]].role
