@@ -649,6 +649,15 @@ def test_a_comparison_is_drawn_with_a_line_and_a_star_for_each():
     assert drawn[0] == found["sgd"].final_losses[0, 0]
 
 
+def test_plots_of_mini_batches_say_that_their_losses_are_smoothed():
+    dealt = replace(EXAMPLES["xor"], batch_size=2)
+    one, many = (sweep(dealt, np.linspace(0.1, 1, count), 5) for count in (2, 20))
+    compared = sweeps.compare(dealt, ("sgd",), (0.1, 1.0), 5)
+    assert plots.draw_loss_curves(one).axes[0].get_ylabel() == "smoothed loss"
+    assert plots.draw_final_losses(many).axes[0].get_ylabel() == "smoothed loss at iteration 5"
+    assert plots.draw_comparison(compared).axes[0].get_ylabel() == "smoothed loss at iteration 5"
+
+
 def test_the_command_line_compares_optimizers(tmp_path):
     from click.testing import CliRunner
 

@@ -127,7 +127,7 @@ def draw_loss_curves(sweep: Sweep) -> Figure:
     for axes in ceilings:
         axes.set_xlabel("iteration")
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-        axes.set_ylabel("loss")
+        axes.set_ylabel(_loss_of(sweep))
     linear.set_title("linear axis")
     logarithmic.set_title("logarithmic axis")
     title = "learning rate η" + (f"\nmedian and range of {_count(sweep)}" if sweep.seeds else "")
@@ -211,7 +211,7 @@ def draw_final_losses(sweep: Sweep) -> Figure:
         axes.set_yscale("log")
         axes.set_ylim(floor, 2 * np.fmin(shown.max(), 1000 * first))
     axes.set_xlabel("learning rate η")
-    axes.set_ylabel(f"loss at iteration {sweep.steps:,}")
+    axes.set_ylabel(f"{_loss_of(sweep)} at iteration {sweep.steps:,}")
     figure.legend(**LEGEND)
     return figure
 
@@ -240,7 +240,7 @@ def draw_comparison(sweeps: Mapping[str, Sweep]) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("learning rate η")
-    axes.set_ylabel(f"loss at iteration {one.steps:,}")
+    axes.set_ylabel(f"{_loss_of(one)} at iteration {one.steps:,}")
     figure.legend(**LEGEND)
     return figure
 
@@ -277,6 +277,10 @@ def _figure(sweep: Sweep, panels: int) -> tuple[Figure, list[Axes]]:
     )
     figure.suptitle(f"{name} ({sizes}), {loss}", parse_math=False)  # a $ in a name is just a $
     return figure, [figure.add_subplot(1, panels, k + 1) for k in range(panels)]
+
+
+def _loss_of(sweep: Sweep) -> str:
+    return "loss" if sweep.network.batch_size is None else "smoothed loss"
 
 
 def _short(text: str) -> str:
