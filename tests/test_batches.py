@@ -311,6 +311,14 @@ def test_the_derivation_shows_the_update_of_a_weight_that_moves():
     assert "In numbers, for $w_2$:" in text
 
 
+@pytest.mark.parametrize(("dampening", "says"), [(0.3, True), (0.0, False)])
+def test_the_derivation_says_that_the_first_gradient_is_not_dampened(dampening, says):
+    program = compile_network(XOR.learning("momentum", settings={"dampening": dampening}))
+    values = {name: float(v) for name, v in next(arrays.iterations(program, 1, 0.1)).items()}
+    text = to_markdown(derivation(program, values, 0.1))
+    assert ("In the first, the gradient counts in full." in text) == says
+
+
 def test_an_update_with_the_moments_of_another_weight_is_found_in_batches(tmp_path):
     network, path = batched(XOR, 2, 3).learning("adam"), tmp_path / "right.xlsx"
     plan = generate.write_workbook(network, path, steps=6, learning_rates=(0.1,))

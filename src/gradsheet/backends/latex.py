@@ -716,6 +716,11 @@ class _Writer:
             yield _say(
                 "It remembers of every parameter what follows; a minus above a name is its value after "
                 "the iteration before, and 0 before the first."
+                + (
+                    " In the first, the gradient counts in full."
+                    if any(map(self.begins_alone, states))
+                    else ""
+                )
             )
         for state in states:
             assert state.rule is not None
@@ -729,6 +734,12 @@ class _Writer:
                 rule = _taught(state.first)
                 yield self.calculation(latex_name(state.name), rule, self.values[state.name])
         yield self.updated(first)
+
+    def begins_alone(self, state: Quantity) -> bool:
+        """Whether the rule with 0 for what was before would give another first value."""
+        assert state.rule is not None
+        before = {**self.values, Previous(state.name).key: 0.0}
+        return not math.isclose(float(evaluate(state.rule, before)), self.values[state.name])
 
     def of_any(self, rule: Expression, parameter: str) -> Expression:
         """The rule of one parameter, with w in its place."""
