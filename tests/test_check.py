@@ -224,7 +224,8 @@ def test_another_optimizer_is_not_judged(folder: Path) -> None:
                 before = f"0.9*{speed}{row - 1}+" if row > table.first_row else ""
                 sheet[f"{speed}{row}"] = f"={before}{gradient}{row}"
                 if row > table.first_row:
-                    sheet[f"{weight}{row}"] = f"={weight}{row - 1}-0.5*{speed}{row - 1}"
+                    step = f"0.5*{speed}{row - 1}/(1+ABS({speed}{row - 1}))"
+                    sheet[f"{weight}{row}"] = f"={weight}{row - 1}-{step}"
 
     verdict = check(edited(build(folder / "m.xlsx", COURSE), momentum))
     assert (verdict.outcome, verdict.findings) == ("not understood", ())

@@ -297,6 +297,15 @@ def test_a_wrong_step_is_named_where_it_stands(tmp_path):
     assert wrong_cells(verdict) == {cells["Δw1", row] for row in range(5, 15)}
 
 
+def test_the_first_row_is_judged_where_1_minus_β_has_a_cell(tmp_path):
+    def edit(found):
+        return {"m(w1)": found["m(w1)"].replace("dE/dw1", "dE/dw3")}
+
+    states = {"m": "{b1!}*{-m}+{c!}*{g}"}
+    cells = write_chain(tmp_path / "a.xlsx", "{lr!}*{m}", states, edit=edit, c=0.1)
+    assert wrong_cells(check(tmp_path / "a.xlsx")) == {cells["m(w1)", row] for row in range(5, 15)}
+
+
 def test_a_wrong_power_is_named(tmp_path):
     cells = write_chain(tmp_path / "a.xlsx", CORRECTED, ADAM, POWERS)
     book = openpyxl.load_workbook(tmp_path / "a.xlsx")

@@ -158,7 +158,9 @@ class _Judge:
             return True
         keys = [self.reader.key(cell, 0) for cell in self.cells(formula)]
         known = {*self.reading.quantities, self.reading.rate}
-        elsewhere = [key.cell for key in keys if key.place is None and key not in known]
+        usual = self.reader.usual(place)
+        shared = set(self.cells(usual)) if usual is not None else set()
+        elsewhere = {key.cell for key in keys if key.place is None and key not in known} - shared
         if any(cell is not None and self.book.value(cell) not in (None, 0) for cell in elsewhere):
             return True
         parameter = self.reading.states[name].partition("_")[2]

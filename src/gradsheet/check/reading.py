@@ -167,7 +167,8 @@ class Reading:
         def slopes(weights: Mapping[str, Array]) -> dict[str, Array]:
             shape = len(trained), DRAWS
             drawn = learning.uniform(0.3, 1.3, shape) * learning.choice((-1, 1), shape) * sizes
-            decay = np.multiply(self._coupled_decay, [weights[name] for name in trained.values()])
+            decayed = [weights[name] for name in trained.values()]
+            decay = self._coupled_decay * np.reshape(decayed, shape)
             return dict(zip(trained, drawn - decay, strict=True))
 
         def data() -> dict[str, Array]:
