@@ -33,14 +33,21 @@ def test_the_readmes_numbers_are_those_of_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = json.loads((ROOT / "results" / "workbook.json").read_text())["commands"]
     sweep = json.loads((ROOT / "results" / "sweep.json").read_text())["runs"]
+    large = json.loads((ROOT / "results" / "large_network.json").read_text())
     expected = [
+        f"({large['formulas']:,} formulas, {large['megabytes']:.1f} MB)",
+        *(
+            f"{large['commands'][name]['mean_seconds']:.2f} ± "
+            f"{large['commands'][name]['standard_deviation']:.2f} s"
+            for name in ("write", "verify")
+        ),
         *(
             f"{commands[name]['mean_seconds']:.2f} ± {commands[name]['standard_deviation']:.2f} s"
             for name in ("interpreter", "help", "100 steps", "10,000 steps", "verify 100 steps")
         ),
         f"{commands['10,000 steps']['peak_megabytes']:.0f} MB",
         f"{sweep['gradsheet']['mean_seconds']:.2f} ± {sweep['gradsheet']['standard_deviation']:.2f} s",
-        f"{sweep['PyTorch loop']['mean_ratio']:.0f} times",
+        f"{sweep['PyTorch loop']['mean_ratio']:,.0f} times",
         f"at least {sweep['PyTorch loop']['least_ratio']:.0f}",
     ]
     assert [number for number in expected if number not in readme] == []
