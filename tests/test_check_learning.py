@@ -404,3 +404,20 @@ def test_an_exercise_with_adam_is_graded(tmp_path):
     verdict = check(path)
     assert verdict.outcome == "wrong"
     assert {finding.cause for finding in verdict.findings} == {"not filled in"}
+
+
+# ---------------------------------------------------------------- other workbooks of our own
+
+
+def test_several_weights_that_are_paired_wrongly_are_named(tmp_path):
+    generate.write_mistake(EXAMPLES["iris"], tmp_path / "a.xlsx", "wrong-pairing", steps=4)
+    causes = {finding.cause for finding in check(tmp_path / "a.xlsx").findings}
+    assert causes == {"wrong pairing: w18, w19 stand where w21, w25 belong"}
+
+
+def test_a_workbook_that_compares_optimizers_is_left_to_verify(tmp_path):
+    compared = generate.comparison(EXAMPLES["seed"], ["sgd", "adam"], 4)
+    generate.write_comparison(compared, tmp_path / "a.xlsx", [0.5, 0.1])
+    verdict = check(tmp_path / "a.xlsx")
+    assert verdict.outcome == "not understood"
+    assert "gradsheet verify proves that" in verdict.reason

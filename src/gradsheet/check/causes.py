@@ -33,7 +33,7 @@ from gradsheet.check.reading import Reading
 from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import Quantity as State
 from gradsheet.compiler import gradient_name
-from gradsheet.expression import ZERO, Array, differentiate, evaluate
+from gradsheet.expression import ZERO, Array, differentiate, evaluate, references
 from gradsheet.expression import Reference as Quantity
 from gradsheet.mistakes import LEARNING_MISTAKES
 
@@ -173,6 +173,7 @@ class _Search:
     # ------------------------------------------------------------ changes
 
     def changes(self) -> Iterator[Change]:
+        yield from self.paired_weights()
         yield from self.other_references(alike=True)
         yield from self.other_rows()
         yield from self.other_structure(self.formula.tree)
@@ -457,6 +458,23 @@ class _Search:
                             f"wrong pairing: {shown(first)}, {shown(second)} stand where "
                             f"{shown(names[0] or '')}, {shown(names[1] or '')} belong",
                         )
+
+    def paired_weights(self) -> Iterator[Change]:
+        """All weights replaced by those that belong there, one after the other, where several differ."""
+        parameters = {q.name for q in self.reading.program.of_role("parameter")}
+        rule = self.reading.rules.get(self.name, ZERO)
+        wanted = [name for name in references(rule) if name in parameters]
+        found = [(path, self.quantity(node) or "") for path, node in _reference_paths(self.formula.tree)]
+        found = [(path, name) for path, name in found if name in parameters]
+        names = [name for _, name in found]
+        pairs = [(a, b) for a, b in zip(names, wanted, strict=False) if a != b]
+        if len(names) != len(wanted) or len(pairs) < 2:
+            return
+        tree = self.formula.tree
+        for (path, _), name in zip(found, wanted, strict=True):
+            tree = _with_path(tree, path, self.to(self.reading.keys[name], 0))
+        written, right = (", ".join(map(shown, part)) for part in zip(*pairs, strict=True))
+        yield Change(tree, f"wrong pairing: {written} stand where {right} belong")
 
     def text(self, tree: Tree) -> str:
         return write(tree, self.formula.home)[1:]
