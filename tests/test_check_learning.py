@@ -406,6 +406,24 @@ def test_an_exercise_with_adam_is_graded(tmp_path):
     assert {finding.cause for finding in verdict.findings} == {"not filled in"}
 
 
+@pytest.mark.parametrize("unused", [False, True])
+def test_momentum_in_one_layer_only_is_another_method(tmp_path, unused):
+    import openpyxl
+
+    build(tmp_path / "a.xlsx", Sheet("momentum"))
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    sheet = book["training"]
+    for weight, slope, state in zip(
+        "GHIJ", ("Z", "AA", "AB", "AC"), ("AH", "AI", "AJ", "AK"), strict=True
+    ):
+        for row in range(9, 16):
+            sheet[f"{weight}{row}"] = f"={weight}{row - 1}-$C$1*{slope}{row - 1}"
+        for row in range(7, 16 if not unused else 7):
+            sheet[f"{state}{row}"] = None
+    book.save(tmp_path / "a.xlsx")
+    assert check(tmp_path / "a.xlsx").outcome == "not understood"
+
+
 # ---------------------------------------------------------------- other workbooks of our own
 
 

@@ -233,7 +233,21 @@ def _other_rule(reading: Reading, pairs: Pairs) -> list[Finding]:
         len(updates) >= max(2, len(reading.updated))
         or (most and all(_reads_more(reading, wrong) for wrong, _ in updates))
     )
-    return strange if enough else []
+    return strange if enough else _other_rule_of_layers(reading, updates)
+
+
+def _other_rule_of_layers(reading: Reading, updates: Pairs) -> list[Finding]:
+    """The findings on updates of a layer all of whose weights learn by columns of their own."""
+    layers: dict[int | None, set[str]] = defaultdict(set)
+    for name in reading.updated:
+        layers[reading.program[name].layer].add(name)
+    more = {
+        wrong.name.removeprefix("new_"): finding
+        for wrong, finding in updates
+        if _reads_more(reading, wrong)
+    }
+    whole = [weights for weights in layers.values() if len(weights) > 1 and weights <= more.keys()]
+    return [finding for name, finding in more.items() if any(name in weights for weights in whole)]
 
 
 def _reads_more(reading: Reading, wrong: Wrong) -> bool:
