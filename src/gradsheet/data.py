@@ -69,19 +69,12 @@ def read_columns(path: Path) -> tuple[Column, ...]:
     Raises `InputError` for what is no such file, and for missing and infinite values by their row, which
     is the number of the line.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(
-                f"{path}: has {path.stat().st_size / 1e6:,.0f} MB, but a sheet takes no more than "
-                f"{MOST_BYTES / 1e6:.0f}; keep {MOST_ROWS:,} rows at most"
-            )
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the name") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not a text file in UTF-8; save it as CSV in UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise InputError(
+            f"{path}: has {path.stat().st_size / 1e6:,.0f} MB, but a sheet takes no more than "
+            f"{MOST_BYTES / 1e6:.0f}; keep {MOST_ROWS:,} rows at most"
+        )
+    text = net.read_text(path, "CSV in UTF-8")
     if "\0" in text:
         raise InputError(f"{path}: is no text but a binary file; save it as CSV in UTF-8")
     try:

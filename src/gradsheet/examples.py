@@ -100,7 +100,7 @@ biases = true
 _XOR_MOMENTUM = replace(
     _XOR,
     name="xor-momentum",
-    description="The same with momentum: half the learning rate, and sooner there",
+    description="Exclusive or with momentum: half the learning rate of xor, and sooner there",
     learning_rate=0.5,
     optimizer="momentum",
 )
@@ -188,7 +188,7 @@ biases = true
 _IRIS_ADAM = replace(
     _IRIS,
     name="iris-adam",
-    description="Nine of Fisher's flowers with Adam, from the same weights",
+    description="Three kinds of iris with Adam: nine flowers, from the weights of iris",
     inputs=(
         *((5.1, 3.5, 1.4, 0.2), (4.9, 3.0, 1.4, 0.2), (4.7, 3.2, 1.3, 0.2)),
         *((7.0, 3.2, 4.7, 1.4), (6.4, 3.2, 4.5, 1.5), (6.9, 3.1, 4.9, 1.5)),

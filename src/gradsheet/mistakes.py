@@ -293,7 +293,8 @@ def _everywhere(expression: Expression, edit: Callable[[Expression], Expression 
     return edit(expression) or expression
 
 
-def _uncorrected(part: Expression) -> Expression | None:
+def uncorrected(part: Expression) -> Expression | None:
+    """The average in a quotient average/(1 − βᵗ); None of another expression."""
     match part:
         case Application("divide", (state, Application("subtract", (_, Application("power", _))))):
             return state
@@ -408,7 +409,7 @@ class LearningMistake:
 
 LEARNING_MISTAKES: Mapping[str, LearningMistake] = {
     "no-bias-correction": LearningMistake(
-        lambda program: _in_updates(program, lambda rule: _everywhere(rule, _uncorrected)),
+        lambda program: _in_updates(program, lambda rule: _everywhere(rule, uncorrected)),
         "Adam without bias correction: m and v are not divided by 1 − βᵗ",
         "Adam or AdamW: --optimizer adam",
     ),

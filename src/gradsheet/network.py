@@ -695,18 +695,23 @@ def load(path: Path) -> Network:
 
 def load_table(path: Path) -> dict[str, Any]:
     """The table in a TOML file, which need not be a whole network; errors as of `load`."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the name") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not a text file in UTF-8; save it as UTF-8 text") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    text = read_text(path, "UTF-8 text")
     try:
         return _table(text)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
+
+
+def read_text(path: Path, kind: str) -> str:
+    """The text of a file in UTF-8, of a ``kind`` that it can be saved as; `InputError` if it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; check the name") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not a text file in UTF-8; save it as {kind}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def parse(text: str) -> Network:

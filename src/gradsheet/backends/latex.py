@@ -652,16 +652,22 @@ class _Writer:
     # ------------------------------------------------------------ numbers
 
     def forward_in_numbers(self) -> Iterator[Block]:
-        yield _say(
-            f"Numbers are written with {DIGITS} significant digits. The parameters to begin with:"
-        )
-        for layer in range(self.last + 1):
-            yield _list(f"The {self.layer_name(layer)}:", map(self.setting, self.parameters(layer)))
+        yield from self.first_parameters()
         for sample in self.sample_numbers:
             yield _say(f"Sample {sample}, forward:" if sample else "Forward:")
             for quantity in self.program.of_role("forward", "loss"):
                 if quantity.sample == sample and quantity.name != self.program.loss:
                     yield self.result(quantity)
+        yield from self.loss_in_numbers()
+
+    def first_parameters(self) -> Iterator[Block]:
+        yield _say(
+            f"Numbers are written with {DIGITS} significant digits. The parameters to begin with:"
+        )
+        for layer in range(self.last + 1):
+            yield _list(f"The {self.layer_name(layer)}:", map(self.setting, self.parameters(layer)))
+
+    def loss_in_numbers(self) -> Iterator[Block]:
         yield _say("The loss:")
         loss = self.program.loss
         numbers = self.in_numbers(self.formula(loss))
@@ -683,6 +689,9 @@ class _Writer:
             "once: every derivative above was computed with the old parameters.",
             Math(r"\eta"),
         )
+        yield from self.updates()
+
+    def updates(self) -> Iterator[Block]:
         yield from map(self.updated, self.program.updates)
 
     def updated(self, update: Update) -> Equation:
@@ -1010,21 +1019,14 @@ class _LargeWriter(_Writer):
 
     def forward_in_numbers(self) -> Iterator[Block]:
         """Of the first sample only: all others are computed alike."""
-        yield _say(
-            f"Numbers are written with {DIGITS} significant digits. The parameters to begin with:"
-        )
-        for layer in range(self.last + 1):
-            yield _list(f"The {self.layer_name(layer)}:", map(self.setting, self.parameters(layer)))
+        yield from self.first_parameters()
         yield _say(
             "Sample 1, forward; the others are computed alike:" if self.samples > 1 else "Forward:"
         )
         for quantity in self.general_quantities("forward", "loss"):
             if quantity.name != self.program.loss:
                 yield self.result(quantity)
-        yield _say("The loss:")
-        loss = self.program.loss
-        numbers = self.in_numbers(self.formula(loss))
-        yield _equate(self.name(loss), self.total_loss(), numbers, _rounded(self.values[loss]))
+        yield from self.loss_in_numbers()
 
     def backward_in_numbers(self) -> Iterator[Block]:
         """Of one weight of each layer, and of the δ of its neuron in all samples."""
@@ -1035,15 +1037,7 @@ class _LargeWriter(_Writer):
                 yield self.result(self.program[f"delta_{start.by}"])
             yield self.result(gradient)
 
-    def update(self) -> Iterator[Block]:
-        if not self.program.network.is_plain:
-            yield from self.optimizer()
-            return
-        yield _say(
-            "Gradient descent takes from each parameter {} times its derivative. All are updated at "
-            "once: every derivative above was computed with the old parameters.",
-            Math(r"\eta"),
-        )
+    def updates(self) -> Iterator[Block]:
         gradient = self.matrices.reference("dE_dW").replace("W", "W^{[l]}")
         yield _equate("W^{[l]+}", rf"W^{{[l]}} - \eta \cdot {gradient}")
         yield _say("and the biases alike. In numbers, for one weight:")

@@ -31,8 +31,7 @@ from gradsheet.check.formula import (
 from gradsheet.check.formula import evaluate as evaluate_formula
 from gradsheet.check.reading import Reading
 from gradsheet.check.structure import Formula, Key, same
-from gradsheet.compiler import Quantity as State
-from gradsheet.compiler import gradient_name
+from gradsheet.compiler import Update, gradient_name
 from gradsheet.expression import ZERO, Array, differentiate, evaluate, references
 from gradsheet.expression import Reference as Quantity
 from gradsheet.mistakes import LEARNING_MISTAKES
@@ -160,12 +159,13 @@ class _Search:
         for mistake in LEARNING_MISTAKES.values():
             for edited in mistake.edit(self.reading.program):
                 rule = edited.expression
-                if isinstance(edited, State):
-                    if edited.name != state:
+                if isinstance(edited, Update):
+                    if not self.updates or edited.parameter != parameter:
                         continue
-                    rule = edited.first if first and edited.first is not None else rule
-                elif not self.updates or edited.parameter != parameter:
+                elif edited.name != state:
                     continue
+                elif first and edited.first is not None:
+                    rule = edited.first
                 if rule is not None and same(found, evaluate(rule, known)):
                     return mistake.description
         return None

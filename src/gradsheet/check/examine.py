@@ -76,6 +76,9 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
     if sheet is not None and book.sheet(sheet) is None:
         names = ", ".join(map(repr, book.sheets))
         raise InputError(f"{path}: has no sheet {sheet!r}; its sheets are {names}")
+    if COMPARED in book.sheets and NETWORK in book.sheets:
+        reason = "it compares optimizers, as gradsheet sweep writes it: gradsheet verify proves that"
+        return Verdict(str(path), "not understood", reason=reason)
     understood: list[Understood] = []
     findings: list[Finding] = []
     effects: list[str] = []
@@ -100,7 +103,6 @@ def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | 
             effects += _effects(judgement)
     findings += wrong_links(judgements)
     findings += _rate_names(path, understood)
-    reasons = list(dict.fromkeys(reasons))
     if not understood and not reasons:
         reasons.append("no table with the weights, sums and gradients of a network was found in it")
     outcome: Outcome = "wrong" if findings else "not understood" if reasons else "correct"
@@ -125,8 +127,6 @@ def _understood(
 
     Of several ways to find tables in the sheet the first counts that leads to one that is understood.
     """
-    if COMPARED in book.sheets and NETWORK in book.sheets:
-        return [], ["it compares optimizers, as gradsheet sweep writes it: gradsheet verify proves that"]
     own = own_reading(book)
     if own is not None:
         return ([judge(own)] if sheet.name == own.table.sheet.name else []), []

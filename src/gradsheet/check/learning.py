@@ -31,7 +31,6 @@ from gradsheet.compiler import Program, Quantity, gradient_name, with_learning
 from gradsheet.expression import (
     ONE,
     ZERO,
-    Application,
     Array,
     Expression,
     Previous,
@@ -42,7 +41,7 @@ from gradsheet.expression import (
     substitute,
 )
 from gradsheet.expression import Reference as Name
-from gradsheet.mistakes import LEARNING_MISTAKES
+from gradsheet.mistakes import LEARNING_MISTAKES, uncorrected
 from gradsheet.network import Network
 from gradsheet.optimizers import OPTIMIZERS, RATE, G, Optimizer, State, T, W
 
@@ -156,7 +155,6 @@ def _memories(reading: Reading, powers: Collection[int]) -> dict[int, Memory | N
     found: dict[int, Memory | None] = {}
     for place, formula in recurrent.items():
         others = {key: value for key, value in nothing.items() if key != Key(place)}
-
         try:
             seen, more = (
                 np.broadcast_to(reading.reader.value(formula, known), DRAWS).astype(float)
@@ -175,20 +173,12 @@ def _memories(reading: Reading, powers: Collection[int]) -> dict[int, Memory | N
 
 def _recurrent(reading: Reading) -> Iterator[tuple[int, Formula]]:
     """The columns of unknown meaning that follow from themselves in the row above, and from more."""
-    reader = reading.reader
+    reader, known = reading.reader, {*reading.quantities, reading.rate}
     for place in reader.table.places:
         formula = reader.usual(place)
-        if (
-            formula is None
-            or place in reader.constant
-            or Key(place) in (*reading.quantities, reading.rate)
-        ):
+        if formula is None or place in reader.constant or Key(place) in known:
             continue
-        try:
-            keys = set(reader.keys(formula))
-        except Unreadable:
-            continue
-        if Key(place, -1) in keys and len(keys) > 1:
+        if reader.remembers(place) and len(reader.keys(formula)) > 1:
             yield place, formula
 
 
@@ -583,10 +573,8 @@ def _with_corrected(program: Program) -> Program:
     for update in program.updates:
         layer = program[update.parameter].layer
         for part in parts(update.expression):
-            match part:
-                case Application(
-                    "divide", (Name(name), Application("subtract", (_, Application("power", _))))
-                ):
-                    own = f"{name}_corrected"
-                    found[own] = Quantity(own, "state", part, layer=layer)
+            state = uncorrected(part)
+            if isinstance(state, Name):
+                own = f"{state.name}_corrected"
+                found[own] = Quantity(own, "state", part, layer=layer)
     return replace(program, quantities=(*program.quantities, *found.values()))

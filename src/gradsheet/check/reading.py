@@ -900,9 +900,9 @@ class _Maker:
     def behind_memory(self, key: Key) -> list[Key]:
         """A column; or what it reads, where it follows from itself in the row above, as of momentum."""
         formula = self.reader.usual(key.place) if key.place is not None else None
-        read = self.reader.keys(formula) if formula is not None else []
-        if key in self.quantities or key._replace(shift=-1) not in read:
+        if formula is None or key in self.quantities or not self.reader.remembers(key.place or 0):
             return [key]
+        read = self.reader.keys(formula)
         return [other._replace(shift=0) for other in read if other.place != key.place]
 
     def is_whole(self, parameter: str, of: str) -> bool:
@@ -1131,18 +1131,9 @@ def _around_memory(reader: Reader, places: Iterable[int]) -> set[int]:
     """The columns that follow from themselves in the row above, those that they read, and those that
     read them: they belong to an optimizer, and hold no δ."""
     read = {place: set(reader.reads(place)) for place in places}
-    remembering = {place for place in read if _remembers(reader, place)}
+    remembering = {place for place in read if reader.remembers(place)}
     found = remembering.union(*(read[place] for place in remembering))
     return found | {place for place, others in read.items() if others & remembering}
-
-
-def _remembers(reader: Reader, place: int) -> bool:
-    """Whether a column follows from itself in the row above."""
-    formula = reader.usual(place)
-    try:
-        return formula is not None and Key(place, -1) in reader.keys(formula)
-    except Unreadable:
-        return False
 
 
 def _turned(

@@ -277,6 +277,14 @@ class Reader:
             alike = [count + (text == usual) for count, text in zip(alike, texts, strict=True)]
         return sorted(range(len(alike)), key=lambda k: (-alike[k], k == 0))
 
+    def remembers(self, place: int) -> bool:
+        """Whether a place follows from itself in the iteration before, by its usual formula."""
+        formula = self.usual(place)
+        try:
+            return formula is not None and Key(place, -1) in self.keys(formula)
+        except Unreadable:
+            return False
+
     def behind(self, place: int) -> set[int]:
         """All places of the same iteration that a place reads, directly or through others."""
         if place not in self._behind:
