@@ -217,7 +217,7 @@ def test_a_mistake_that_makes_no_difference_is_refused_and_nothing_is_written(tm
             "two or more neurons in a hidden layer .* use one of seed, mazur, iris",
         ),
         ("bias-never-updated", "mazur", "needs biases that are trained; use one of xor, cs231n, iris"),
-        ("missing-mask", "seed", "needs a layer with ReLU; no example has that: use a .toml"),
+        ("missing-mask", "seed", "needs a layer with ReLU; no example is like that: change one"),
         ("typo", "seed", "mistake: 'typo' is not known; use one of wrong-neuron, wrong-pairing"),
     ],
 )

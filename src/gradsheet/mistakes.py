@@ -82,7 +82,7 @@ def plant(name: str, plan: Plan) -> Rewrite:
         raise InputError(
             f"mistake: {name} does not fit the network {plan.program.network.name}, for it needs "
             f"{mistake.needs}; "
-            + (f"use one of {fitting}" if fitting else "no example has that: use a .toml")
+            + (f"use one of {fitting}" if fitting else "no example is like that: change one")
         )
     return rewrite
 
