@@ -59,9 +59,13 @@ def main() -> None:
         source.write_text(to_toml(measured), encoding="utf-8")
         write = ["workbook", str(source), "--steps", str(STEPS), "--out", str(target)]
         commands = {
-            "write, start": [sys.executable, "-c", "import gradsheet.generate"],
+            "write, start": [sys.executable, "-c", "import gradsheet.cli, gradsheet.generate"],
             "write": [*gradsheet, *write],
-            "verify, start": [sys.executable, "-c", "import gradsheet.backends.autograd, ironcalc"],
+            "verify, start": [
+                sys.executable,
+                "-c",
+                "import gradsheet.cli, gradsheet.verify, gradsheet.backends.autograd",
+            ],
             "verify": [*gradsheet, "verify", str(target)],
         }
         runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from itertools import chain, product
+from itertools import chain, product, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -366,9 +366,8 @@ def number_in(value: Value | None) -> float:
 
 
 def column_of(sheets: Sheets, table: Table, column: int) -> Array:
-    cells = sheets.get(table.sheet, {})
-    found = (cells.get((row, column)) for row in range(table.first_row, table.last_row + 1))
-    return np.array([value if isinstance(value, float) else math.nan for value in found])
+    places = zip(range(table.first_row, table.last_row + 1), repeat(column))
+    return np.array([number_in(value) for value in map(sheets.get(table.sheet, {}).get, places)])
 
 
 # ---------------------------------------------------------------- judging
@@ -402,6 +401,8 @@ class Judge:
                 both | (found == expected), 0.0, np.where(np.isnan(relative), np.inf, relative)
             )
             compared += len(relative)
+            if worst is not None and relative.max() <= min(worst.relative, tolerance):
+                continue
             for position in (int(relative.argmax()), *np.flatnonzero(relative > tolerance)[:LISTED]):
                 difference = Difference(
                     sheet,

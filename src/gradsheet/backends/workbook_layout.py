@@ -59,8 +59,8 @@ POINTS = 21
 
 FORMULAS_WARN = 200_000
 FORMULAS_REFUSE = 500_000
-FORMULAS_LARGE = 100_000
-COMPARISON_FORMULAS = (30_000, 150_000)
+FORMULAS_LARGE = 80_000
+COMPARISON_FORMULAS = (20_000, 150_000)
 """The learning-rate comparison may take what the table leaves of `FORMULAS_WARN`, or of `FORMULAS_LARGE`
 for a large network, within these bounds; it shows fewer iterations where that is not enough."""
 

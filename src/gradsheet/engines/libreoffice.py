@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import openpyxl
-
 from gradsheet.engines import CellError, Changes, Sheets, Value
 from gradsheet.engines.package import check_package
 from gradsheet.errors import EngineError, MissingDependencyError
@@ -94,6 +92,8 @@ def convert(path: Path, format_name: str, folder: Path) -> Path:
 
 
 def _read(path: Path, **options: bool) -> Any:
+    import openpyxl  # takes a tenth of a second, which IronCalc alone need not wait for
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of formats that openpyxl does not know
         return openpyxl.load_workbook(path, **options)
