@@ -37,15 +37,14 @@ from gradsheet.check.methods import (
     with_own_rates,
 )
 from gradsheet.check.own import own_reading
+from gradsheet.check.rates import labelled_rate
 from gradsheet.check.reading import (
     COUNTERS,
     Reading,
     is_backward,
-    labelled_rate,
     new_name,
-    readings,
-    refuse_unused,
 )
+from gradsheet.check.readings import readings, refuse_unused
 from gradsheet.check.sheets import Book, Sheet, read, texts
 from gradsheet.check.structure import Formula, Key, NotUnderstood, Reader, find_parameters
 from gradsheet.check.tables import LONGEST, Table, find_tables

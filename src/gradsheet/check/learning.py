@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradsheet.check.chain_rule import with_helper_columns
 from gradsheet.check.formula import Cell, Number, Unreadable, subtrees
 from gradsheet.check.reading import (
     DRAWS,
@@ -24,7 +25,6 @@ from gradsheet.check.reading import (
     Reading,
     column_numbers,
     new_name,
-    with_helper_columns,
 )
 from gradsheet.check.structure import Formula, Key, Source, same
 from gradsheet.compiler import Program, Quantity, gradient_name, with_learning

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from gradsheet.check.formula import Area, Cell, Reference, leaves
 from gradsheet.check.judge import Judgement, judge
 from gradsheet.check.labels import begins_with_rate
-from gradsheet.check.reading import Reading, labelled_rate, new_name
+from gradsheet.check.rates import labelled_rate
+from gradsheet.check.reading import Reading, new_name
 from gradsheet.check.structure import Key
 from gradsheet.check.verdict import Finding
 
