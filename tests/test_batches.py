@@ -17,7 +17,8 @@ from xlsxwriter.utility import xl_cell_to_rowcol
 import packages
 from gradsheet import generate, verify
 from gradsheet.backends import arrays
-from gradsheet.backends.latex import derivation, to_html, to_markdown
+from gradsheet.backends.latex import derivation
+from gradsheet.backends.latex_document import to_html, to_markdown
 from gradsheet.backends.workbook_layout import Plan, cell
 from gradsheet.check.examine import check
 from gradsheet.cli import main

@@ -20,17 +20,9 @@ from hypothesis import given, settings
 from sympy.parsing.latex import parse_latex
 
 from gradsheet.backends import arrays
-from gradsheet.backends.latex import (
-    LATEX,
-    Derivation,
-    Equation,
-    Math,
-    derivation,
-    latex_name,
-    to_html,
-    to_markdown,
-    to_tex,
-)
+from gradsheet.backends.latex import derivation
+from gradsheet.backends.latex_document import Derivation, Equation, Math, to_html, to_markdown, to_tex
+from gradsheet.backends.latex_notation import LATEX, latex_name
 from gradsheet.compiler import Program, compile_network, gradient_name
 from gradsheet.errors import NetworkError
 from gradsheet.expression import (

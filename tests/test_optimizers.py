@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import packages
 from gradsheet import generate, optimizers, verify
 from gradsheet.backends import arrays
-from gradsheet.backends.latex import derivation, to_html
+from gradsheet.backends.latex import derivation
+from gradsheet.backends.latex_document import to_html
 from gradsheet.backends.workbook_layout import Plan
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network

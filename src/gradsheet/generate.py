@@ -255,9 +255,13 @@ def write_derivation(network: Network, path: Path, *, learning_rate: float | Non
 
     Raises `InputError` for another suffix or a learning rate that cannot be used.
     """
-    from gradsheet.backends import latex  # loads a converter that no workbook needs
+    from gradsheet.backends import latex, latex_document  # loads a converter that no workbook needs
 
-    printers = {".md": latex.to_markdown, ".tex": latex.to_tex, ".html": latex.to_html}
+    printers = {
+        ".md": latex_document.to_markdown,
+        ".tex": latex_document.to_tex,
+        ".html": latex_document.to_html,
+    }
     printer = printers.get(path.suffix.lower())
     if printer is None:
         raise InputError(f"{path}: derivations are written as {', '.join(printers)}; use one of these")

@@ -2,54 +2,43 @@ r"""The written derivation: a `Program` and the numbers of its first iteration, 
 
 `derivation` writes what a teacher would write on the board: the network, the forward pass, the loss, the
 derivatives backwards by the chain rule, then all of it in numbers, and the update. Every formula comes
-from the program. `to_markdown`, `to_tex` and `to_html` print the result.
-
->>> print(render(Reference("w5") * Reference("a_h1[2]"), LATEX))
-w_5 \cdot a_{h_1}^{(2)}
-
-The LaTeX keeps to what GitHub, TeX and MathML all take: a backslash only before a letter (Markdown eats
-the one of ``\,`` and ``\{``), an underscore only after a letter (elsewhere it may begin emphasis), no
-``<``, ``&`` or ``|``, and plain brackets, because a long line can break inside them.
+from the program. `gradsheet.backends.latex_document` prints the result.
 """
 
 from __future__ import annotations
 
-import html
 import math
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-
-from latex2mathml.converter import convert
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from gradsheet import network as net
+from gradsheet.backends.latex_document import Block, Derivation, Equation, Math, Paragraph, Section
+from gradsheet.backends.latex_notation import (
+    DIGITS,
+    LATEX,
+    NUMBERS,
+    SQUARE_IN_BRACKETS,
+    latex_name,
+    rounded,
+)
 from gradsheet.compiler import Chain, Factor, Program, Quantity, Role, Update, gradient_name
 from gradsheet.errors import NetworkError
 from gradsheet.expression import (
-    ATOM,
-    DIVERGENCE_LIMIT,
     GELU_CUBE,
     GELU_SCALE,
-    HUBER_DELTA,
     LEAKY_SLOPE,
     ONE,
-    POWER,
-    PRODUCT,
-    SUM,
     ZERO,
     Application,
     Constant,
     Expression,
-    Form,
-    Notation,
     Previous,
     Reference,
     add,
     apply,
     differentiate,
     evaluate,
-    format_number,
     multiply,
     partial_derivatives,
     references,
@@ -60,176 +49,10 @@ from gradsheet.expression import (
 from gradsheet.matrices import MatrixFormula, backward_formulas, forward_formulas, matrix_notation
 from gradsheet.optimizers import LEARNING_RATE, OPTIMIZERS, SCHEDULES
 
-DIGITS = 9
-"""Significant digits of the numbers in a derivation."""
-
 EXPANDED_LENGTH = 24
 """A derivative is written out in full while that names at most so many quantities; beyond, it keeps the
 δ of the layer behind. So the text grows no faster than the program."""
 
-
-# ---------------------------------------------------------------- the document
-
-
-@dataclass(frozen=True)
-class Math:
-    """A formula within a line of text."""
-
-    latex: str
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Running text. Its strings are plain: what a user wrote stands in them as it was written."""
-
-    pieces: tuple[str | Math, ...]
-
-
-@dataclass(frozen=True)
-class Equation:
-    """A formula on a line of its own: two or more sides with ``=`` between them."""
-
-    latex: str
-
-
-Block = Paragraph | Equation
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """A written derivation, to be printed by `to_markdown`, `to_tex` or `to_html`."""
-
-    title: str
-    sections: tuple[Section, ...]
-
-
-# ---------------------------------------------------------------- notation
-
-
-_SYMBOLS: Mapping[str, str] = {
-    "learning_rate": r"\eta",
-    "rate": r"\eta_t",
-    "iteration": "t",
-    "momentum": r"\mu",
-    "dampening": r"\tau",
-    "weight_decay": r"\lambda",
-    "alpha": r"\alpha",
-    "beta1": r"\beta_1",
-    "beta2": r"\beta_2",
-    "epsilon": r"\varepsilon",
-    "smoothing": r"\beta",
-}
-
-
-def latex_name(name: str) -> str:
-    r"""A quantity's name in LaTeX.
-
-    >>> print(latex_name("h2_1"), latex_name("w10"), latex_name("delta_o1[2]"), latex_name("E_total"))
-    h_{2,1} w_{10} \delta_{o_1}^{(2)} E_{total}
-    >>> print(latex_name("dE_dw5"), latex_name("learning_rate"))
-    \frac{\partial E_{total}}{\partial w_5} \eta
-    """
-    if name in _SYMBOLS:
-        return _SYMBOLS[name]
-    if re.match(r"[a-z]{4}", name) and not name.startswith("delta_"):  # another hyper-parameter
-        return rf"\text{{{name.replace('_', ' ')}}}"
-    if name.startswith("dE_d"):
-        return rf"\frac{{\partial E_{{total}}}}{{\partial {latex_name(name.removeprefix('dE_d'))}}}"
-    base, _, sample = name.removesuffix("]").partition("[")
-    if base.startswith("delta_"):
-        letter, index = r"\delta", latex_name(base.removeprefix("delta_"))
-    elif base[1:2] == "_" and base not in ("E_total", "E_smooth"):
-        letter, index = base[0], latex_name(base[2:])
-    else:
-        letter, index = base[0], base[1:].removeprefix("_").replace("_", ",")
-    if len(index) > 1:
-        index = f"{{{index}}}"
-    return letter + (index and f"_{index}") + (sample and f"^{{({sample})}}")
-
-
-def _scientific(number: str) -> str:
-    mantissa, e, exponent = number.partition("e")
-    return rf"{mantissa} \times 10^{{{int(exponent)}}}" if e else number
-
-
-def _rounded(value: float) -> str:
-    if math.isnan(value):
-        return r"\text{not a number}"
-    if math.isinf(value):
-        return r"\infty" if value > 0 else r"-\infty"
-    return _scientific(f"{value + 0.0:.{DIGITS}g}")  # + 0.0 makes 0 of −0
-
-
-def _in_formula(number: str) -> str:
-    return f"({number})" if r"\times" in number else number
-
-
-LATEX = Notation(
-    reference=latex_name,
-    previous=lambda name: latex_name(name) + "^{-}",
-    constant=lambda value: (
-        {0.5: r"\frac{1}{2}", math.pi: r"\pi"}.get(value)
-        or _in_formula(_scientific(format_number(value)))
-    ),
-    brackets="({})",
-    forms={
-        "add": Form("{*}", SUM, (SUM, PRODUCT), " + "),
-        "subtract": Form("{0} - {1}", SUM, (SUM, PRODUCT)),
-        "multiply": Form("{*}", PRODUCT, (PRODUCT, POWER), r" \cdot "),
-        "divide": Form(r"\frac{{{0}}}{{{1}}}", POWER),
-        "negate": Form("-{0}", SUM, (PRODUCT,)),
-        "square": Form("{{{0}}}^{{2}}", POWER, (ATOM,)),
-        "exp": Form("e^{{{0}}}", POWER),
-        "log": Form(r"\ln({0})", POWER),
-        "sigmoid": Form(r"\sigma({0})", POWER),
-        "tanh": Form(r"\tanh({0})", POWER),
-        "relu": Form(r"\max(0, {0})", POWER),
-        "step": Form(r"\operatorname{{step}}({0})", POWER),
-        "leaky_relu": Form(rf"\max({LEAKY_SLOPE} \cdot {{0}}, {{0}})", POWER, (POWER,)),
-        "leaky_step": Form(r"\operatorname{{slope}}({0})", POWER),
-        "softplus": Form(r"\ln(1 + e^{{{0}}})", POWER),
-        "elu": Form(r"\operatorname{{elu}}({0})", POWER),
-        "minimum": Form(r"\min({*})", POWER),
-        "sqrt": Form(r"\sqrt{{{0}}}", POWER),
-        "power": Form("{0}^{{{1}}}", POWER, (ATOM, SUM)),
-        "floor": Form(r"\lfloor {0} \rfloor", POWER),
-        "cos": Form(r"\cos({0})", POWER),
-        "silu": Form(r"\operatorname{{silu}}({0})", POWER),
-        "gelu": Form(r"\operatorname{{gelu}}({0})", POWER),
-        "normal_share": Form(r"\Phi({0})", POWER),
-        "absolute": Form(r"\operatorname{{abs}}({0})", POWER),
-        "sign": Form(r"\operatorname{{sign}}({0})", POWER),
-        "huber": Form(r"\operatorname{{huber}}({0})", POWER),
-        "clip": Form(rf"\max(-{HUBER_DELTA:g}, \min({HUBER_DELTA:g}, {{0}}))", POWER),
-        "detached_max": Form(r"\max({*})", POWER),
-        "hold": Form(
-            rf"({{1}} \text{{{{ while }}}} {{0}} \lt {DIVERGENCE_LIMIT:.0f} \text{{{{, else }}}} {{2}})",
-            ATOM,
-        ),
-    },
-)
-"""Formulas in LaTeX, as in the written derivation."""
-
-_SQUARE_IN_BRACKETS = LATEX._replace(forms={**LATEX.forms, "square": Form("({0})^{{2}}", POWER)})
-"""For names that have a number above them already."""
-
-# Formulas with numbers in place of the names. Quotients stay on the line, because a fraction that
-# holds a long sum could not be broken.
-_NUMBERS = LATEX._replace(
-    constant=lambda value: _in_formula(_rounded(value)),
-    forms={**LATEX.forms, "divide": Form("{0} / {1}", PRODUCT, (PRODUCT, POWER))},
-)
-
-
-# ---------------------------------------------------------------- writing
 
 _X = Reference("x")
 _DEFINITIONS: Mapping[str, Expression] = {
@@ -350,7 +173,7 @@ class _Writer:
         self.last = len(program.network.layers) - 1
         self.named = LATEX
         if self.samples > 1:  # their numbers stand where a square does: brackets tell them apart
-            self.named = _SQUARE_IN_BRACKETS
+            self.named = SQUARE_IN_BRACKETS
         self.general = self.named._replace(reference=self.name)
         self.numbers: Mapping[Expression, Expression] = {
             Reference(name): Constant(float(value)) for name, value in self.values.items()
@@ -671,7 +494,7 @@ class _Writer:
         yield _say("The loss:")
         loss = self.program.loss
         numbers = self.in_numbers(self.formula(loss))
-        yield _equate(self.name(loss), self.total_loss(), numbers, _rounded(self.values[loss]))
+        yield _equate(self.name(loss), self.total_loss(), numbers, rounded(self.values[loss]))
 
     def backward_in_numbers(self) -> Iterator[Block]:
         for layer in reversed(range(self.last + 1)):
@@ -798,7 +621,7 @@ class _Writer:
         losses = (values[self.program.loss] for values in (wrong, self.values))
         yield _say(
             "With this slip the loss comes out as {} instead of {}.",
-            *(Math(_rounded(loss)) for loss in losses),
+            *(Math(rounded(loss)) for loss in losses),
         )
 
     def missing_brackets(self) -> Iterator[Block]:
@@ -814,7 +637,7 @@ class _Writer:
                 one, other = _terms(outer)
                 for formula in (add(one, multiply(other, inner, last)), self.formula(gradient.name)):
                     shown = self.show(substitute(formula, self.expanded))
-                    result = _rounded(evaluate(formula, self.values))
+                    result = rounded(evaluate(formula, self.values))
                     yield _equate(self.name(gradient.name), shown, result)
 
     def wrong_neuron(self) -> Iterator[Block]:
@@ -873,7 +696,7 @@ class _Writer:
         return self.over_samples(self.show(expression), is_sum)
 
     def setting(self, name: str) -> str:
-        return f"{latex_name(name)} = {_rounded(self.values[name])}"
+        return f"{latex_name(name)} = {rounded(self.values[name])}"
 
     def result(self, quantity: Quantity) -> Equation:
         formula = self.formula(quantity.name)
@@ -881,10 +704,10 @@ class _Writer:
 
     def calculation(self, name: str, formula: Expression, result: float) -> Equation:
         """The formula, the numbers put into it, and what comes out."""
-        return _equate(name, render(formula, self.named), self.in_numbers(formula), _rounded(result))
+        return _equate(name, render(formula, self.named), self.in_numbers(formula), rounded(result))
 
     def in_numbers(self, formula: Expression) -> str:
-        return render(substitute(formula, self.numbers), _NUMBERS)
+        return render(substitute(formula, self.numbers), NUMBERS)
 
     # ------------------------------------------------------------ parts of the program
 
@@ -943,7 +766,7 @@ class _LargeWriter(_Writer):
         super().__init__(program, values, learning_rate)
         sign = rf"\sum_{{{{k=1}}}}^{{{{{self.samples}}}}} "
         self.matrices = matrix_notation(
-            _SQUARE_IN_BRACKETS, self.samples, _matrix_name, "latex", r"\sum ", sign
+            SQUARE_IN_BRACKETS, self.samples, _matrix_name, "latex", r"\sum ", sign
         )
 
     def matrix_formula(self, formula: MatrixFormula) -> Equation:
@@ -1051,163 +874,3 @@ def _matrix_name(letter: str, layer: str, sample: str) -> str:
         return rf"\frac{{\partial E_{{total}}}}{{\partial {_matrix_name('a', layer, sample)}}}"
     above = (f"[{layer}]" if layer else "") + (f"({sample})" if sample else "")
     return (r"\delta" if letter == "delta" else letter) + (above and f"^{{{above}}}")
-
-
-# ---------------------------------------------------------------- printing
-
-
-def _line(paragraph: Paragraph, text: Callable[[str], str], math: Callable[[str], str]) -> str:
-    return "".join(
-        math(piece.latex) if isinstance(piece, Math) else text(piece) for piece in paragraph.pieces
-    )
-
-
-def to_markdown(derivation: Derivation) -> str:
-    """Markdown with ``$`` formulas, as GitHub, Jupyter and most viewers take it."""
-
-    def text(plain: str) -> str:
-        escaped = re.sub(r"[\\`*_\[\]<>&|~#]", r"\\\g<0>", plain)
-        return escaped.replace("$", "<span>$</span>")  # GitHub knows no escape for it beside formulas
-
-    parts = [f"# {text(derivation.title)}"]
-    for section in derivation.sections:
-        parts.append(f"## {text(section.title)}")
-        for block in section.blocks:
-            if isinstance(block, Equation):
-                parts.append(f"$$\n{block.latex}\n$$")
-            else:
-                parts.append(_line(block, text, "${}$".format))
-    return "\n\n".join(parts) + "\n"
-
-
-_TEX_CHARACTERS = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "^": r"\textasciicircum{}",
-        "~": r"\textasciitilde{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        **{character: "\\" + character for character in "{}$&#%_"},
-    }
-)
-_TEX_SYMBOLS: Mapping[str, str] = {
-    "∂": r"\partial",
-    "δ": r"\delta",
-    "η": r"\eta",
-    "σ": r"\sigma",
-    "−": "-",
-}
-# What pdfLaTeX prints without further packages: Latin-1 save six characters, and some punctuation.
-_TEX_READY = ({chr(code) for code in range(0xA0, 0x100)} - set("«»ÐÞðþ")) | set("–—‘’“”…")
-
-
-def to_tex(derivation: Derivation) -> str:
-    """A complete LaTeX document in UTF-8; needs only amsmath.
-
-    In pdfLaTeX a letter outside Latin-1 is printed as its code, such as U+4E2D; LuaLaTeX and XeLaTeX
-    print what their font has.
-    """
-
-    def text(plain: str) -> str:
-        return plain.translate(_TEX_CHARACTERS)
-
-    body = [rf"\title{{{text(derivation.title)}}}", r"\maketitle"]
-    for section in derivation.sections:
-        body.append(rf"\section*{{{text(section.title)}}}")
-        for block in section.blocks:
-            if isinstance(block, Equation):
-                body.append(rf"\formula{{{block.latex}}}")
-            else:
-                body.append(_line(block, text, "${}$".format) + r"\par")
-    foreign = sorted({letter for line in body for letter in line if ord(letter) > 127} - _TEX_READY)
-    return "\n".join(
-        [
-            r"\documentclass{article}",
-            r"\usepackage{amsmath}",
-            *(
-                rf"\ifdefined\DeclareUnicodeCharacter\DeclareUnicodeCharacter{{{ord(letter):04X}}}"
-                rf"{{{_tex_symbol(letter)}}}\fi"
-                for letter in foreign
-            ),
-            r"\newcommand{\formula}[1]{{\hangindent=2em $\displaystyle #1$\par}} % breaks, as text does",
-            r"\date{}",
-            r"\begin{document}",
-            r"\raggedright\setlength{\parskip}{\medskipamount}",
-            *body,
-            r"\end{document}",
-            "",
-        ]
-    )
-
-
-def _tex_symbol(letter: str) -> str:
-    if letter in _TEX_SYMBOLS:
-        return rf"\ensuremath{{{_TEX_SYMBOLS[letter]}}}"
-    return rf"\texttt{{U+{ord(letter):04X}}}"
-
-
-_STYLE = """
-:root { color-scheme: light dark; }
-body { margin: 0 auto; max-width: 52rem; padding: 1rem 1.5rem 4rem; line-height: 1.6;
-       font-family: system-ui, sans-serif; }
-h1, h2 { line-height: 1.25; font-weight: 600; }
-h2 { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid #8886; }
-p { margin: 0.8rem 0; }
-math { font-size: 1.08em; text-indent: 0; }
-.formula { margin: 0; padding: 0.3rem 0 0.3rem 4rem; text-indent: -2rem; line-height: 2;
-           overflow-x: auto; }
-.formula math { display: inline math; }
-"""
-
-
-def to_html(derivation: Derivation) -> str:
-    """One page that needs nothing else: MathML for the formulas, light or dark as the reader has it."""
-
-    def text(plain: str) -> str:
-        return html.escape(plain, quote=False)
-
-    body = [f"<h1>{text(derivation.title)}</h1>"]
-    for section in derivation.sections:
-        body.append(f"<section>\n<h2>{text(section.title)}</h2>")
-        for block in section.blocks:
-            if isinstance(block, Equation):
-                pieces = (_mathml(piece, "block") for piece in _breakable(block.latex))
-                body.append(f'<p class="formula">{"<wbr />".join(pieces)}</p>')
-            else:
-                body.append(f"<p>{_line(block, text, _mathml)}</p>")
-        body.append("</section>")
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8" />',
-            '<meta name="viewport" content="width=device-width, initial-scale=1" />',
-            f"<title>{text(derivation.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
-            *body,
-            "</body>\n</html>\n",
-        ]
-    )
-
-
-LINE = 40
-"""So many letters and digits of a formula surely fit on one line."""
-
-
-def _mathml(latex: str, display: str = "inline") -> str:
-    # The converter leaves two kinds of space too much: around a minus that is a sign, which is one that
-    # follows an operator but no closing bracket; and around the name of a function such as max.
-    mathml = convert(latex, display=display)
-    sign = r"(?<=</mo>)(?<!&#x00029;</mo>)<mo>(?=&#x02212;</mo>)"
-    return re.sub("<mo>([a-z]+)</mo>", r"<mi>\1</mi>", re.sub(sign, '<mo form="prefix">', mathml))
-
-
-def _breakable(latex: str) -> list[str]:
-    """A long formula in pieces, split at = and + outside braces: browsers break no line within one."""
-    if len(re.sub(r"\\[a-z]+|\W|_", "", latex)) <= LINE:
-        return [latex]
-    pieces: list[str] = []
-    for part in re.split(r" (?== )|(?<= \+) ", latex):
-        if pieces and pieces[-1].count("{") != pieces[-1].count("}"):
-            pieces[-1] += " " + part
-        else:
-            pieces.append(part)
-    return pieces
