@@ -38,6 +38,13 @@ CORE = {
 }
 """What each module of the core may import of gradsheet; a backend may import the core."""
 
+CHECK = (
+    "formula", "labels", "sheets", "tables", "reader", "neurons", "layers", "reading", "losses", "rates",
+    "chain_rule", "conventions", "readings", "learning", "verdict", "judge", "links", "causes",
+    "methods", "texts", "own", "examine", "batch", "report", "annotate", "commands",
+)  # fmt: skip
+"""The modules of check: none imports a later one."""
+
 NEED_TORCH = {
     "gradsheet.backends.autograd",
     "gradsheet.modules",
@@ -91,6 +98,15 @@ def test_the_core_imports_only_what_is_below_it(module):
 def test_a_backend_imports_the_core_and_no_other_backend(module):
     siblings = {other for other in BACKENDS if backend(other) == backend(module)}
     assert imported(source(module)) <= set(CORE) | siblings
+
+
+def test_check_reads_from_cells_to_verdicts_in_one_direction():
+    assert {f"gradsheet.check.{name}" for name in CHECK} == {
+        module for module in MODULES if module.startswith("gradsheet.check.")
+    }
+    for position, name in enumerate(CHECK):
+        later = {f"gradsheet.check.{other}" for other in CHECK[position:]}
+        assert not imported(source(f"gradsheet.check.{name}")) & later
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "gradsheet.__main__"])

@@ -29,8 +29,8 @@ from gradsheet.check.formula import (
     write,
 )
 from gradsheet.check.formula import evaluate as evaluate_formula
+from gradsheet.check.reader import Formula, Key, same
 from gradsheet.check.reading import Reading
-from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import Update, gradient_name
 from gradsheet.expression import ZERO, Array, differentiate, evaluate, references
 from gradsheet.expression import Reference as Quantity

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gradsheet.check.formula import Unreadable
+from gradsheet.check.reader import Formula, Key, Reader, same
 from gradsheet.check.reading import KnownValues, Reading, new_name
-from gradsheet.check.structure import Formula, Key, Reader, same
 
 
 def with_helper_columns(reading: Reading) -> Reading:

@@ -12,8 +12,8 @@ from gradsheet import network as net
 from gradsheet.check.formula import Reference as SheetReference
 from gradsheet.check.formula import Unreadable
 from gradsheet.check.losses import nice
+from gradsheet.check.reader import Key, same
 from gradsheet.check.reading import DRAWS, KnownValues, Reading, new_name
-from gradsheet.check.structure import Key, same
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import Array
 

@@ -30,37 +30,19 @@ from gradsheet.check.judge import (
 from gradsheet.check.labels import read_label
 from gradsheet.check.learning import with_optimizer
 from gradsheet.check.links import at_own_rates, wrong_links
-from gradsheet.check.methods import (
-    at_typed_rate,
-    other_method,
-    updates_in_batches,
-    with_own_rates,
-)
+from gradsheet.check.methods import at_typed_rate, other_method, updates_in_batches, with_own_rates
+from gradsheet.check.neurons import find_parameters
 from gradsheet.check.own import own_reading
 from gradsheet.check.rates import labelled_rate
-from gradsheet.check.reading import (
-    COUNTERS,
-    Reading,
-    is_backward,
-    new_name,
-)
+from gradsheet.check.reader import Formula, Key, NotUnderstood, Reader
+from gradsheet.check.reading import COUNTERS, Reading, is_backward, new_name
 from gradsheet.check.readings import readings, refuse_unused
 from gradsheet.check.sheets import Book, Sheet, read, texts
-from gradsheet.check.structure import Formula, Key, NotUnderstood, Reader, find_parameters
 from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
-from gradsheet.expression import (
-    ATOM,
-    PRODUCT,
-    Expression,
-    Form,
-    Previous,
-    format_number,
-    negate,
-    render,
-)
+from gradsheet.expression import ATOM, PRODUCT, Expression, Form, Previous, format_number, negate, render
 
 
 def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | None = None) -> Verdict:

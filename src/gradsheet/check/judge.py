@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from gradsheet.check.formula import Area, Cell, Reference, Unreadable, leaves, parse
+from gradsheet.check.reader import Formula, Key, same
 from gradsheet.check.reading import Reading, column_numbers, is_backward, new_name
-from gradsheet.check.structure import Formula, Key, same
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import Application, Array, Expression, Previous, evaluate, negate, references
 from gradsheet.expression import Reference as Quantity

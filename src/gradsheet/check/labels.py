@@ -152,3 +152,13 @@ def _gradient(words: str) -> Label | None:
     if re.fullmatch(rf"(?:{_PARTIAL}|delta|d)_?(?:net|out|a|z|h|o|s|y)+_?[ho]?_?\d*(?:_\d+)?", words):
         return Label("slope", words)
     return None
+
+
+def number_of(label: Label | None) -> int | None:
+    """The number at the end of a label: 2 of ``a_h2``."""
+    match = re.search(r"(\d+)[a-z]*$", label.key) if label is not None else None
+    return int(match[1]) if match else None
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]

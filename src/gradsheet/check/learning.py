@@ -19,14 +19,8 @@ import numpy as np
 
 from gradsheet.check.chain_rule import with_helper_columns
 from gradsheet.check.formula import Cell, Number, Unreadable, subtrees
-from gradsheet.check.reading import (
-    DRAWS,
-    KnownValues,
-    Reading,
-    column_numbers,
-    new_name,
-)
-from gradsheet.check.structure import Formula, Key, Source, same
+from gradsheet.check.reader import Formula, Key, Source, same
+from gradsheet.check.reading import DRAWS, KnownValues, Reading, column_numbers, new_name
 from gradsheet.compiler import Program, Quantity, gradient_name, with_learning
 from gradsheet.expression import (
     ONE,

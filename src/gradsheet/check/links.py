@@ -11,8 +11,8 @@ from gradsheet.check.formula import Area, Cell, Reference, leaves
 from gradsheet.check.judge import Judgement, judge
 from gradsheet.check.labels import begins_with_rate
 from gradsheet.check.rates import labelled_rate
+from gradsheet.check.reader import Key
 from gradsheet.check.reading import Reading, new_name
-from gradsheet.check.structure import Key
 from gradsheet.check.verdict import Finding
 
 FEWEST_LINKS = 3

@@ -11,17 +11,10 @@ import numpy as np
 
 from gradsheet.check.formula import Cell, Unreadable, leaves
 from gradsheet.check.formula import Reference as SheetReference
+from gradsheet.check.layers import Layers
+from gradsheet.check.neurons import labelled_cells
+from gradsheet.check.reader import Formula, Key, NotUnderstood, Reader, Source, same
 from gradsheet.check.reading import DRAWS, column_numbers
-from gradsheet.check.structure import (
-    Formula,
-    Key,
-    Layers,
-    NotUnderstood,
-    Reader,
-    Source,
-    labelled_cells,
-    same,
-)
 from gradsheet.expression import Array
 
 MOST_BEHIND_A_LOSS = 60

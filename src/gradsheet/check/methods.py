@@ -17,8 +17,8 @@ from gradsheet.check.causes import UNEXPLAINED
 from gradsheet.check.formula import Reference, Unreadable
 from gradsheet.check.judge import Judgement, Wrong, judge
 from gradsheet.check.labels import begins_with_rate
+from gradsheet.check.reader import Formula, Key, same
 from gradsheet.check.reading import Reading, is_backward, new_name
-from gradsheet.check.structure import Formula, Key, same
 from gradsheet.check.verdict import Finding
 from gradsheet.compiler import gradient_name
 

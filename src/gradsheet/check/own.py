@@ -11,9 +11,11 @@ from gradsheet import network as net
 from gradsheet.backends.workbook_layout import BACKPROP, NETWORK, SAMPLES, Plan, formula_templates
 from gradsheet.check.formula import Cell
 from gradsheet.check.labels import Label
+from gradsheet.check.layers import Layers
+from gradsheet.check.neurons import Neuron
+from gradsheet.check.reader import Key, Reader
 from gradsheet.check.reading import Reading
 from gradsheet.check.sheets import Book
-from gradsheet.check.structure import Key, Layers, Neuron, Reader
 from gradsheet.check.tables import Table
 from gradsheet.compiler import Program, Quantity, Update
 from gradsheet.errors import WorkbookError

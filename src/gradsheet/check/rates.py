@@ -10,8 +10,8 @@ import numpy as np
 
 from gradsheet.check.formula import Unreadable
 from gradsheet.check.labels import read_rate
+from gradsheet.check.reader import Formula, Key, Reader, Source
 from gradsheet.check.reading import new_name
-from gradsheet.check.structure import Formula, Key, Reader, Source
 from gradsheet.compiler import gradient_name
 
 

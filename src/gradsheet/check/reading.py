@@ -17,7 +17,8 @@ import numpy as np
 from gradsheet import network as net
 from gradsheet.backends import arrays
 from gradsheet.check.formula import Unreadable
-from gradsheet.check.structure import Formula, Key, Layers, Reader, Source, same
+from gradsheet.check.layers import Layers
+from gradsheet.check.reader import Formula, Key, Reader, Source, same
 from gradsheet.check.tables import Table
 from gradsheet.compiler import TRAINING_ROLES, Program, Role, gradient_name
 from gradsheet.expression import Array, Expression, Previous, Reference, evaluate, references, substitute

@@ -10,18 +10,12 @@ from gradsheet import network as net
 from gradsheet.check.chain_rule import with_helper_columns
 from gradsheet.check.conventions import with_factor, without_differences, without_fixed, without_steps
 from gradsheet.check.formula import Unreadable
+from gradsheet.check.layers import arrange
 from gradsheet.check.losses import Loss, LossFinder, loss_words, nice
+from gradsheet.check.neurons import find_neurons, find_parameters
 from gradsheet.check.rates import find_rate
+from gradsheet.check.reader import Key, NotUnderstood, Reader, Source
 from gradsheet.check.reading import Reading, new_name
-from gradsheet.check.structure import (
-    Key,
-    NotUnderstood,
-    Reader,
-    Source,
-    arrange,
-    find_neurons,
-    find_parameters,
-)
 from gradsheet.compiler import Program, Quantity, compile_network, gradient_name
 from gradsheet.expression import (
     Constant,

@@ -13,9 +13,9 @@ import numpy as np
 
 from gradsheet.check.formula import Cell, Unreadable, evaluate, parse
 from gradsheet.check.labels import plain, read_label
+from gradsheet.check.reader import same
 from gradsheet.check.reading import DRAWS, Reading
 from gradsheet.check.sheets import texts
-from gradsheet.check.structure import same
 from gradsheet.compiler import gradient_name
 from gradsheet.expression import Array
 
