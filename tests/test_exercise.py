@@ -8,11 +8,12 @@ import openpyxl
 import pytest
 from click.testing import CliRunner
 from openxml_audit import OpenXmlValidator
-from xlsxwriter.utility import xl_cell_to_rowcol
+from xlsxwriter.utility import xl_cell_to_rowcol, xl_col_to_name
 
 import packages
 from gradsheet import generate
 from gradsheet.backends.workbook_layout import Plan
+from gradsheet.check.examine import check
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
@@ -103,6 +104,38 @@ def test_who_fills_it_in_gets_the_numbers_of_the_ordinary_workbook(tmp_path, rig
     if "forward" not in blank:
         names = [sheet["name"] for sheet in model.get_worksheets_properties()]
         assert model.get_cell_value(names.index("Gradient check"), 8, 2) == "OK"  # all weights
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_states_are_blank_and_graded(tmp_path, optimizer):
+    """Filled in right it is correct; with a state of a weight forgotten, that column is named."""
+    network = EXAMPLES["seed"].learning(optimizer=optimizer)
+    ordinary, path = tmp_path / "right.xlsx", tmp_path / "exercise.xlsx"
+    generate.write_workbook(network, ordinary, steps=STEPS, learning_rates=(0.1,))
+    plan = generate.write_exercise(network, path, blank=("states", "updates"), steps=STEPS)
+    formulas, given = (ironcalc.formulas(p)["Backprop"] for p in (ordinary, path))
+    table, states = plan.backprop, [q.name for q in plan.program.of_role("state")]
+    assert states
+    blank = {column for _, column in formulas.keys() - given.keys()}
+    assert blank == {table.columns[name] for name in (*states, *plan.program.trained)}
+    judged = {}
+    for name, left in {"all": None, "one": table.columns[states[0]]}.items():
+        book = openpyxl.load_workbook(path)
+        for (row, column), formula in formulas.items():
+            if column in blank and column != left:
+                book["Backprop"].cell(row + 1, column + 1, formula)
+        book.save(tmp_path / f"{name}.xlsx")
+        judged[name] = check(tmp_path / f"{name}.xlsx")
+    assert judged["all"].outcome == "correct"
+    assert judged["one"].outcome == "wrong"
+    letters = xl_col_to_name(table.columns[states[0]])
+    assert any(f"{letters}{table.first_row + 1}" in str(f) for f in judged["one"].findings)
+
+
+def test_states_of_plain_descent_are_refused(tmp_path):
+    with pytest.raises(InputError, match="sgd remembers nothing"):
+        generate.write_exercise(EXAMPLES["seed"], tmp_path / "x.xlsx", blank=("states",))
+    assert not list(tmp_path.iterdir())
 
 
 def test_gradient_check_tells_a_student_which_gradients_are_still_wrong(tmp_path):

@@ -251,7 +251,7 @@ def examples(show: str | None, mistakes: bool) -> None:
 @click.option("--exercise", is_flag=True,
               help="Leave formulas blank for a student to fill in.")  # fmt: skip
 @click.option("--blank", metavar="GROUPS",
-              help="What an exercise leaves blank, of forward,gradients,updates.  "
+              help="What an exercise leaves blank, of forward,gradients,states,updates.  "
               "[default: gradients,updates]")  # fmt: skip
 @click.option("--mistake", metavar="NAME",
               help="Plant a mistake to be found: see gradsheet examples --mistakes.")  # fmt: skip

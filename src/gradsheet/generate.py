@@ -50,6 +50,7 @@ LARGE = 5_000
 BLANKS: Mapping[str, str] = {
     "forward": "the forward pass with its loss",
     "gradients": "every ∂E/∂w (by way of δ or without it)",
+    "states": "what the optimizer remembers",
     "updates": "the weights from their second row on",
 }
 """The groups of formulas that an exercise can leave blank, in the order of the columns, and what they
@@ -59,6 +60,7 @@ BLANK = ("gradients", "updates")
 _BLANK_ROLES: Mapping[str, tuple[Role, ...]] = {
     "forward": ("forward", "loss"),  # also the loss: a softmax's would be an error until it is filled in
     "gradients": ("gradient", "delta"),
+    "states": ("state",),
     "updates": (),
 }
 
@@ -149,6 +151,11 @@ def write_exercise(
         raise InputError(f"blank: {shown}; give one or more of {', '.join(BLANKS)}, with commas between")
     plan, trace = _prepared(network, learning_rate, steps, (), force)
     program, groups = plan.program, [group for group in BLANKS if group in blank]
+    if "states" in groups and not program.of_role("state"):
+        raise InputError(
+            f"blank: states are what an optimizer remembers, and {network.optimizer} remembers nothing; "
+            "leave them out, or choose another with --optimizer"
+        )
     names = {q.name for group in groups for q in program.of_role(*_BLANK_ROLES[group])}
     if "updates" in groups:
         names |= set(program.trained)
