@@ -228,5 +228,6 @@ class Sheet:
         """Print on A4, one page wide."""
         self.xlsx.set_portrait()
         self.xlsx.set_paper(9)  # A4
+        self.xlsx.set_margins(0.4, 0.4, 0.5, 0.5)
         self.xlsx.fit_to_pages(1, 0)
         self.xlsx.set_footer("&L&A&RPage &P of &N")

@@ -518,10 +518,10 @@ def write_read_me(sheet: Sheet, plan: Plan) -> None:
         row += 1
         for line in lines:
             sheet.text(row, 0, line, styles(text_wrap=True, valign="top"))
-            sheet.xlsx.set_row(row, 15 * math.ceil(len(line) / 93))  # no program grows the row itself
+            sheet.xlsx.set_row(row, 15 * math.ceil(len(line) / 82))  # no program grows the row itself
             row += 1
         row += 1
-    sheet.xlsx.set_column(0, 0, 85)
+    sheet.xlsx.set_column(0, 0, 76)  # as wide as the page: LibreOffice does not shrink one column
     sheet.print_portrait()
 
 
