@@ -91,6 +91,18 @@ def a_schedule_that_is_typed(cells: Cells) -> None:
     cells.update("{w}-IF({k}<5,0.5,0.1)*{g}")
 
 
+def a_schedule_by_row(cells: Cells) -> None:
+    cells.update("{w}-$F$2/(1+0.1*ROW())*{g}")
+
+
+def a_schedule_of_chosen_rates(cells: Cells) -> None:
+    cells.update("{w}-CHOOSE(MOD(ROW(),3)+1,0.5,0.25,0.1)*{g}")
+
+
+def updates_in_every_third_row(cells: Cells) -> None:
+    cells.update("IF(MOD(ROW(),3)=0,{w}-$F$2*{g},{w})")
+
+
 def a_rate_for_each_layer(cells: Cells) -> None:
     cells.sheet["H2"], cells.sheet["I2"] = "η output", 0.2
     cells.update("{w}-$I$2*{g}", OUTPUT)
@@ -199,6 +211,9 @@ def a_second_training_below(cells: Cells) -> None:
     [
         a_schedule,
         a_schedule_that_is_typed,
+        a_schedule_by_row,
+        a_schedule_of_chosen_rates,
+        updates_in_every_third_row,
         a_rate_for_each_layer,
         a_typed_rate_for_each_layer,
         a_layer_that_stays,
@@ -256,6 +271,20 @@ def test_one_bias_in_two_layers_is_not_understood(tmp_path: Path) -> None:
 def test_a_rate_that_one_update_only_has_is_a_mistake(tmp_path: Path, step: str) -> None:
     verdict = verdict_after(tmp_path, lambda cells: cells.update("{w}-" + step, ("w5",)))
     assert [finding.quantity for finding in verdict.findings] == ["update of w5"]
+
+
+def test_among_updates_that_cannot_be_read_one_that_differs_is_a_mistake(tmp_path: Path) -> None:
+    wrong = []
+
+    def mixed_up(cells: Cells) -> None:
+        updates_in_every_third_row(cells)
+        row = next(row for row in cells.rows[4:] if row % 3 == 0)
+        own, other = cells.at("dE/dw5", row - 1), cells.at("dE/dw6", row - 1)
+        cells.put("w5", row, cells.sheet[cells.at("w5", row)].value.replace(own, other))
+        wrong.append(cells.at("w5", row))
+
+    verdict = verdict_after(tmp_path, mixed_up)
+    assert [finding.cells for finding in verdict.findings] == wrong
 
 
 def test_a_rate_from_a_cell_that_nothing_calls_one_is_a_mistake(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ samples, or gradients of another loss no verdict is given.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from gradsheet.check.causes import UNEXPLAINED
 from gradsheet.check.formula import Reference, Unreadable
-from gradsheet.check.judge import Judgement, Wrong, judge
+from gradsheet.check.judge import LEAST, LIVE_TOLERANCE, Judgement, Wrong, judge
 from gradsheet.check.labels import begins_with_rate
 from gradsheet.check.reader import Formula, Key, same
 from gradsheet.check.reading import Reading, is_backward, new_name
@@ -98,7 +99,8 @@ def with_own_rates(judgement: Judgement) -> Judgement:
     """The judgement without the updates that have a learning rate of their own.
 
     That is one for all weights of a row, as in a schedule; or one for all weights of a layer, typed or
-    in another cell that is labelled as a learning rate.
+    in another cell that is labelled as a learning rate. It may be 0 where a formula is judged by its
+    value, as IF(MOD(ROW(),4)=0,…) is: then the weights wait for another row.
     """
     reading = judgement.reading
     if not reading.is_plain:
@@ -122,6 +124,14 @@ def with_own_rates(judgement: Judgement) -> Judgement:
         and same([by_name[n] for n in group], by_name[min(group)])
         for name in group
     }
+    values = {k for each in wrong.values() if each.kind == "value" for k in each.iterations}
+    accepted |= {
+        (name, k)
+        for k in values
+        for group in groups
+        if len(group) > 1 and _share_a_rate(reading, group, k)
+        for name in group
+    }
     if not accepted:
         return judgement
     kept = []
@@ -136,6 +146,28 @@ def with_own_rates(judgement: Judgement) -> Judgement:
     note = "some updates have a learning rate of their own, the same for all weights of a row or layer"
     reading = replace(reading, notes=(*reading.notes, note), steady=False)
     return replace(judgement, reading=reading, wrong=tuple(kept))
+
+
+def _share_a_rate(reading: Reading, parameters: Collection[str], k: int) -> bool:
+    """Whether the numbers of an iteration say that all these weights were updated at one learning rate,
+    by formulas."""
+    book, cells = reading.reader.book, []
+    for name in parameters:
+        new, weight = reading.keys.get(new_name(name)), reading.keys[name]
+        before = k - 1 if new is None else k
+        read = ((weight, before), (reading.keys.get(gradient_name(name)), before), (new or weight, k))
+        places = [(key.place, row) for key, row in read if key is not None and key.place is not None]
+        cells.append([reading.table.cell(place, row) for place, row in places])
+    if any(len(each) < 3 or book.formula(each[-1]) is None for each in cells):
+        return False
+    weights, slopes, results = np.array([[book.number(c) for c in each] for each in cells]).T
+    slopes = slopes * math.copysign(1, reading.factor)
+    steepest = np.abs(slopes).argmax()
+    with np.errstate(all="ignore"):
+        rate = (weights - results)[steepest] / slopes[steepest]
+    expected = weights - rate * slopes
+    near = np.abs(results - expected) <= LIVE_TOLERANCE * np.maximum(np.abs(expected), LEAST)
+    return bool(0 <= rate < math.inf and near.all())
 
 
 def _own_rate(reading: Reading, wrong: Wrong, k: int) -> float | None:
