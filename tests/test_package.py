@@ -181,6 +181,18 @@ BOMBS = {
     "nesting": (with_cells(b"<a>" * 1_000_000), "looks like an XML bomb: .* nests 1,000 elements"),
     "cells": (with_cells(b"<c />" * 1_000_001), "has more than 1,000,000 cells, .*; give a smaller"),
     "cells with a prefix": (with_cells(b"<x:c />" * 1_000_001), "has more than 1,000,000 cells"),
+    "a formula of 5 MB": (
+        with_cells(b'<c r="A1"><f>' + b"(" * 5_000_000 + b"</f></c>"),
+        "has a formula of more than 32,768 bytes in 'xl/worksheets/sheet1.xml'",
+    ),
+    "a formula between two pieces": (
+        with_cells(b" " * 50_000 + b'<c r="A1"><x:f t="array">' + b"(" * 33_000 + b"</x:f></c>"),
+        "has a formula of more than 32,768 bytes",
+    ),
+    "a name of 33 kB": (
+        with_part(b"<definedName name='n'>" + b"-" * 33_000 + b"</definedName>", "xl/names"),
+        "has a formula of more than 32,768 bytes in 'xl/names'",
+    ),
     "cells of two sheets": (
         zipped({**BOOK, "a": b"<a>" + b"<c />" * 600_000, "b": b"<a>" + b"<c />" * 600_000}),
         "has more than 1,000,000 cells",
@@ -281,6 +293,22 @@ def test_the_worst_files_cost_two_seconds_and_300_megabytes_at_most(tmp_path):
 
 
 # ---------------------------------------------------------------- honest files
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["(" * 16_000 + "1" + ")" * 16_000, "1" + "^1" * 16_000, "-" * 32_000 + "1", "1" + "%" * 32_000],
+    ids=["brackets", "powers", "signs", "percents"],
+)
+def test_the_longest_formulas_overflow_no_stack(tmp_path, formula):
+    path = tmp_path / "deep.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        book.add_worksheet("Sheet").write_formula("A1", f"={formula}")
+    code = "import sys; from pathlib import Path; from gradsheet.engines import ironcalc\n"
+    code += "print(ironcalc.recalculate(Path(sys.argv[1]))['Sheet'][0, 0])"
+    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, "it ended the program"
+    assert float(run.stdout) in (0.0, 1.0)
 
 
 def prefixed(content: bytes) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ import ironcalc
 from gradsheet.engines import CellError, Changes, Sheets, Value
 from gradsheet.engines.package import check_package
 from gradsheet.errors import WorkbookError
+
+STACK = 256 * 2**20
+"""Bytes of address space. The engine calls itself for every bracket and sign within another, up to
+3,300 bytes each, and an overflow would end the whole program."""
 
 
 def recalculate(path: Path, changes: Changes | None = None) -> Sheets:
@@ -38,7 +44,7 @@ def recalculate_each(path: Path, series: Iterable[Changes]) -> Iterator[Sheets]:
             before = [(place, model.get_cell_value(*place)) for place in _places(names, changes)]
             for place, value in zip(_places(names, changes), changes.values(), strict=True):
                 _type_in(model, place, value)
-            model.evaluate()
+            _on_deep_stack(model.evaluate)
             sheets = _values(model, names)
             for place, old in before:
                 _type_in(model, place, old)
@@ -90,7 +96,17 @@ def _opened(path: Path) -> Iterator[Any]:
     """The workbook as IronCalc's model; what fails in the engine meanwhile is a `WorkbookError`."""
     check_package(path)
     with _guarded(path):
-        yield ironcalc.load_from_xlsx(str(path))
+        yield _on_deep_stack(lambda: ironcalc.load_from_xlsx(str(path)))
+
+
+def _on_deep_stack(work: Callable[[], Any]) -> Any:
+    """What ``work`` returns, done in a thread of its own with room for the longest formula."""
+    before = threading.stack_size(STACK)
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(work).result()
+    finally:
+        threading.stack_size(before)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ forgets again, and parses nothing: a bomb is refused before it can go off, and a
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -25,6 +26,10 @@ CELL_LIMIT = 1_000_000  # twice what gradsheet itself agrees to write
 RATIO_LIMIT, RATIO_FREE = 400, 10_000_000
 # Elements in elements. IronCalc recurses, and 100,000 overflow its stack, which ends the whole program.
 DEPTH_LIMIT = 1_000
+
+# Bytes; Excel takes 8,192 characters. The stack of an engine has to hold all brackets of a formula.
+FORMULA_LIMIT = 32_768
+_LONG_FORMULA = re.compile(rb"<(?:\w+:)?(?:f|formula[12]?|definedName)[ >][^<]{%d}" % FORMULA_LIMIT)
 
 # Bytes that are inflated and looked at together. They stay in the processor's cache, and elements that
 # both open and close inside them, where nothing counts their depth, cannot overflow a parser's stack.
@@ -219,6 +224,11 @@ def _check_part(part: zipfile.ZipInfo, pieces: Iterator[bytes]) -> int:
         cut = text.rfind(b"<")
         cut = len(text) if cut < 0 or len(text) - cut > _PIECE else cut
         text, rest = text[:cut], text[cut:]
+        if _LONG_FORMULA.search(text):
+            raise WorkbookError(
+                f"has a formula of more than {FORMULA_LIMIT:,} bytes in {_quoted(part.filename)}, "
+                "which no spreadsheet program writes; give another copy"
+            )
         cells, depth = cells + _cells(text), depth + _depth(text, part.filename)
         if cells > CELL_LIMIT:
             break
