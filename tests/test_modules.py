@@ -175,6 +175,7 @@ def frozen() -> nn.Module:
         (nn.Sequential(nn.Linear(3, 2), nn.LeakyReLU(0.2)), "negative_slope=0.2"),
         (nn.Sequential(nn.Linear(3, 2), nn.ELU(0.5)), "alpha=0.5"),
         (nn.Sequential(nn.Linear(3, 2), nn.Softplus(2)), "beta=2"),
+        (nn.Sequential(nn.Linear(3, 2), nn.Softplus(threshold=1)), "threshold=1"),
         (nn.Sequential(nn.Linear(3, 2), nn.Softmax(dim=0)), "dim=0"),
         (
             nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.ReLU()),
@@ -201,6 +202,7 @@ def test_what_a_network_cannot_be_is_named(module: nn.Module, words: str) -> Non
         (nn.MSELoss(reduction="sum"), "reduction='sum'"),
         (nn.CrossEntropyLoss(label_smoothing=0.1), "label_smoothing=0.1"),
         (nn.CrossEntropyLoss(weight=torch.ones(2)), "weight="),
+        (nn.CrossEntropyLoss(ignore_index=1), "ignore_index=1"),
         (nn.HuberLoss(delta=2.0), "delta=2.0"),
         (nn.KLDivLoss(), "loss KLDivLoss: is not supported"),
         ("hinge", "loss: 'hinge' is not known"),

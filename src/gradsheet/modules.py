@@ -33,7 +33,7 @@ _ACTIVATIONS: Mapping[type[nn.Module], _Same] = {
     nn.ReLU: _Same("relu", nn.ReLU),
     nn.LeakyReLU: _Same("leaky_relu", nn.LeakyReLU, {"negative_slope": 0.01}),
     nn.Identity: _Same("identity", nn.Identity),
-    nn.Softplus: _Same("softplus", nn.Softplus, {"beta": 1}),
+    nn.Softplus: _Same("softplus", nn.Softplus, {"beta": 1, "threshold": 20}),
     nn.ELU: _Same("elu", nn.ELU, {"alpha": 1.0}),
     nn.GELU: _Same("gelu", lambda: nn.GELU(approximate="tanh"), {"approximate": "tanh"}),
     nn.SiLU: _Same("silu", nn.SiLU),
@@ -49,7 +49,9 @@ _LOSSES: Mapping[type[nn.Module], _Same] = {
         "binary_cross_entropy", nn.BCEWithLogitsLoss, {"weight": None, "pos_weight": None}
     ),
     nn.CrossEntropyLoss: _Same(
-        "softmax_cross_entropy", nn.CrossEntropyLoss, {"weight": None, "label_smoothing": 0.0}
+        "softmax_cross_entropy",
+        nn.CrossEntropyLoss,
+        {"weight": None, "ignore_index": -100, "label_smoothing": 0.0},
     ),
 }
 
