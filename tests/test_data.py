@@ -266,6 +266,8 @@ def test_a_pasted_number_is_named_and_a_constant_column_refused(tmp_path):
         ("x,y\n1,2\n-inf,3\n", "y", "row 3 has '-inf' in column 'x', which no sheet can compute with"),
         ("x,z,y\n1,a,2\n2,b,3\n", "y", "column 'z' holds text, 'a' in row 2; .* --inputs, such as x"),
         ("x;y\n1;2\n1.234,5;3\n", "y", r"column 'x' holds text, '1\.234,5' in row 3"),
+        ("x;y\n1;2,5\n1.234;3\n", "y", r"row 3 has '1\.234' in column 'x', but .* a decimal comma"),
+        ("x\ty\n1,5\t2\n1,2\t3.5\n", "y", r"row 3 has '3\.5' in column 'y', but .* a decimal comma"),
         (
             "x,y\n1,2\n2,two\n",
             "y",

@@ -40,7 +40,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a file: its name, its values as they are written, and in which line each stands."""
+    """A column of a file: its name, its values as they are written, and in which line each stands.
+
+    ``decimal_comma`` says whether numbers of the file have one.
+    """
 
     name: str
     values: tuple[str, ...]
@@ -110,8 +113,11 @@ def _columns(text: str) -> tuple[Column, ...]:
             raise InputError(
                 f"row {line} has {len(row)} values, but the header names {len(names)} columns; mend it"
             )
+    comma = separator != "," and any(
+        "," in value and _number(value, decimal_comma=True) is not None for row in rows for value in row
+    )
     values = zip(names, zip(*rows, strict=True), strict=True)
-    return tuple(Column(name, column, tuple(lines[1:]), separator != ",") for name, column in values)
+    return tuple(Column(name, column, tuple(lines[1:]), comma) for name, column in values)
 
 
 def _check_header(names: Sequence[str]) -> None:
@@ -154,6 +160,11 @@ def _check_values(column: Column) -> None:
             raise InputError(
                 f"row {line} has {value[:40]!r} in column {column.name!r}, which no sheet can compute "
                 "with; remove the row"
+            )
+        if column.decimal_comma and number is not None and "." in value:  # 1.234 may be 1234 there
+            raise InputError(
+                f"row {line} has {value[:40]!r} in column {column.name!r}, but other numbers have a "
+                "decimal comma; write it with a comma, or thousands without a point"
             )
 
 
