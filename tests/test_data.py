@@ -6,6 +6,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import openpyxl
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, assume, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import packages
 from gradsheet import generate, verify
-from gradsheet.backends.workbook_layout import Plan
+from gradsheet.backends.workbook_layout import Plan, SampleTable
 from gradsheet.cli import main
 from gradsheet.compiler import compile_network
 from gradsheet.data import network_from
@@ -238,6 +239,17 @@ def test_a_pasted_number_is_named_and_a_constant_column_refused(tmp_path):
         path = packages.with_number(path, tmp_path / f"same{row}.xlsx", f"Samples!B{row}", 2.0)
     with pytest.raises(WorkbookError, match="i1 is the same in every sample"):
         verify.verify(path)
+
+
+def test_the_row_of_names_is_as_high_as_the_longest_needs(tmp_path):
+    def height(name: str) -> float:
+        text = HOUSES.replace("area", name)
+        path = workbook(tmp_path, network_from(written(tmp_path, text), ["price"]))
+        sheet = openpyxl.load_workbook(path)["Samples"]
+        return sheet.row_dimensions[SampleTable.HEADER_ROW].height
+
+    assert height("area") == 24
+    assert height("the area of the whole house in square metres, without the cellar") > 50
 
 
 # ---------------------------------------------------------------- what is refused

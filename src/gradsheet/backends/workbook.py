@@ -235,13 +235,12 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     if lesson is not None:
         _lesson(sheet, plan, trace, lesson)
 
-    longest = 0
+    over = {name: words_over(program[name], program) for name in table.columns}
+    if lesson is not None:
+        over |= dict.fromkeys(lesson.blank_names, FOR_YOU)
     for name, column in table.columns.items():
-        words = words_over(program[name], program)
-        if lesson is not None and name in lesson.blank_names:
-            words = FOR_YOU
-        longest = max(longest, len(words))
-        sheet.text(table.header_row - 1, column, words, styles.words(program[name].role))
+        sheet.text(table.header_row - 1, column, over[name], styles.words(program[name].role))
+    sheet.words_row(table.header_row - 1, over.values())
     sheet.text(table.header_row, 0, "iteration", styles(bold=True, align="center"))
     for row in range(table.first_row, table.last_row + 1):
         iteration = row - table.first_row + 1
@@ -262,7 +261,6 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     _blocks(sheet, plan)
     for row in range(1, legend + 1):
         sheet.xlsx.set_row(row, 21)
-    sheet.xlsx.set_row(table.header_row - 1, 11.5 * max(2, min(9, math.ceil(longest / 15))))
     sheet.xlsx.set_row(table.header_row, 18)
     kept = 1 + len(plan.blocks[0].names) if plan.blocks else 1  # the loss of a large network stays
     sheet.xlsx.freeze_panes(table.first_row, kept)

@@ -215,6 +215,11 @@ class Sheet:
         self.typed(row, column, value)
         self.xlsx.data_validation(row, column, row, column, dict(rule))
 
+    def words_row(self, row: int, words: Iterable[str], least: float = 23) -> None:
+        """Make the row of words over the headers as high as the longest needs, up to nine lines."""
+        lines = math.ceil(max(map(len, words), default=0) / 15)  # no program grows the row itself
+        self.xlsx.set_row(row, max(least, 11.5 * min(9, lines)))
+
     def print_landscape(self, first_header: int, last_header: int, *, wide: bool = False) -> None:
         """Print on A3, headers repeated; one page wide, unless the table is too ``wide`` to be read."""
         self.xlsx.set_landscape()

@@ -40,7 +40,7 @@ def write_samples(sheet: Sheet, plan: Plan, table: SampleTable) -> None:
         sheet.scientific_where_needed((table.first_row, table.last_row), (len(table.written) + 1, last))
     sheet.xlsx.set_column(0, 0, 18 if table.centred else 12)
     sheet.xlsx.set_column(1, last, 14)
-    sheet.xlsx.set_row(table.HEADER_ROW - 1, 24)
+    sheet.words_row(table.HEADER_ROW - 1, names, least=24)
     sheet.xlsx.freeze_panes(table.first_row, 1)
     sheet.print_landscape(table.HEADER_ROW - 1, table.HEADER_ROW)
 
