@@ -164,7 +164,8 @@ def _layers(module: Mapping[str, Any], parameter: _Parameter) -> list[_Linear]:
         elif kind == "user_input":
             inputs.append(_value(content["arg"]))
         else:
-            raise NetworkError(f"has a {kind}, which a network has not; give {_SUPPORTED}")
+            named = f"{kind} {content.get(f'{kind}_name', '')}".rstrip()
+            raise NetworkError(f"has a {named}, which a network has not; give {_SUPPORTED}")
     signal, *others = inputs
     if others or len(graph["outputs"]) != 1:
         raise NetworkError("has several inputs or outputs; give a model of one table of each")
@@ -259,6 +260,11 @@ def _named(path: Path, activations: Sequence[str]) -> list[_Linear]:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
             for name in names:
+                layer, _, kind = name.rpartition(".")
+                if kind not in ("weight", "bias") or f"{layer}.weight" not in names:
+                    raise NetworkError(
+                        f"{name}: is no weight or bias of a Linear layer; give {_SUPPORTED}"
+                    )
                 if file.get_slice(name).get_dtype() not in ("F32", "F64"):
                     raise NetworkError(f"{name}: does not hold float32 or float64; save module.float()")
             tensors = {name: file.get_tensor(name).astype(np.float64) for name in names}
@@ -287,8 +293,6 @@ def _linears(tensors: Mapping[str, Array]) -> list[_Linear]:
     layers = []
     for name, tensor in tensors.items():
         prefix, _, kind = name.rpartition(".")
-        if kind not in ("weight", "bias") or f"{prefix}.weight" not in tensors:
-            raise NetworkError(f"{name}: is no weight or bias of a Linear layer; give {_SUPPORTED}")
         if kind == "bias":
             continue
         biases = tensors.get(f"{prefix}.bias")
