@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from click.testing import CliRunner
 from openxml_audit import OpenXmlValidator, predict
@@ -88,6 +89,13 @@ def test_any_network_is_proved(tmp_path, name):
     assert verdict.proved, verify.to_text(verdict)
     cells = ironcalc.recalculate(path)
     assert not any(isinstance(value, CellError) for sheet in cells.values() for value in sheet.values())
+
+
+def test_a_column_is_as_wide_as_the_name_of_its_optimizer(tmp_path):
+    path, _ = written(tmp_path, SEED, ("sgd", "momentum_velocity"), (0.5, 0.5), 3)
+    widths = openpyxl.load_workbook(path)["Optimizers"].column_dimensions
+    assert widths["B"].width < 15
+    assert widths["C"].width > len("momentum_velocity") + 2
 
 
 @needs_libreoffice

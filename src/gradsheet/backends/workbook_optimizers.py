@@ -229,12 +229,12 @@ def _optimizers(
         name = f"={cell(header, column)}"
         optimizer = training.program.network.optimizer
         sheet.formula(table.header_row, column, name, optimizer, _curve(styles, training))
+        sheet.xlsx.set_column(column, column, max(13, len(optimizer) + 3))
         for step, value in enumerate(numbers[loss].tolist()):
             above = training.table.address(loss, training.table.first_row + step).replace("$", "")
             sheet.formula(table.first_row + step, column, f"={above}", value, styles.number("loss"))
     sheet.scientific_where_needed((table.first_row, table.last_row), (1, last))
     sheet.xlsx.set_column(0, 0, 17)
-    sheet.xlsx.set_column(1, last, 13)
     sheet.xlsx.freeze_panes(header + 1, 1)
     sheet.print_landscape(table.header_row, table.header_row)
 
