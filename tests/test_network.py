@@ -314,6 +314,7 @@ TEXTS = [
     (VALID.replace("loss", "los"), "los: is not a known key; known are name, description, loss"),
     (VALID.replace("loss", "# loss"), "loss: is missing; add it"),
     (VALID.replace("inputs", "# inputs"), "inputs: is missing; add it"),
+    (VALID.replace("inputs", "[hyperparameters]\ninputs"), "inputs: stands below [hyperparameters]"),
     (VALID.replace("targets", "# targets"), "targets: is missing; add it"),
     (VALID[: VALID.index("[[layers")], "layers: is missing; add it"),
     (VALID.replace('"half_squared_error"', "1"), "loss: 1 is not text; put it in quotes"),

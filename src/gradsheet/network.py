@@ -734,6 +734,12 @@ def _table(text: str) -> dict[str, Any]:
 def from_table(table: Mapping[str, Any]) -> Network:
     """Build a network from what stands in its TOML, by key."""
     _check_keys(table, _NETWORK_KEYS, "")
+    settings = table.get("hyperparameters")
+    for key in settings if isinstance(settings, dict) else ():
+        if key in _NETWORK_KEYS:  # in TOML a head takes in all that stands below it
+            raise NetworkError(
+                f"{key}: stands below [hyperparameters], so it is read as one; move it up"
+            )
     for key in ("name", "loss", "inputs", "targets", "layers"):
         if key not in table:
             raise NetworkError(f"{key}: is missing; add it (see `gradsheet examples --show seed`)")
