@@ -236,6 +236,21 @@ def test_a_wrong_state_and_a_pasted_one_are_named(tmp_path, optimizer, state):
         assert state in found
 
 
+MOMENTA = [name for name, each in OPTIMIZERS.items() if "momentum" in each.hyperparameters]
+
+
+@pytest.mark.parametrize("optimizer", MOMENTA)
+def test_momentum_0_is_gradient_descent_and_proved(tmp_path, optimizer):
+    network = SEED.learning(optimizer, settings={"momentum": 0})
+    path = written(tmp_path, network, learning_rate=0.3)
+    verdict = verify.verify(path)
+    assert verdict.proved, verify.to_text(verdict)
+    table = Plan(compile_network(network), 6, 2).backprop
+    last = ironcalc.recalculate(path)["Backprop"][table.last_row, table.columns["w3"]]
+    expected = trained_by_torch(SEED, 0.3, [[0]] * 6).weights[-1][2]
+    assert last == pytest.approx(expected, rel=1e-9)
+
+
 def test_edited_hyperparameters_are_proved_and_wrong_ones_refused(tmp_path):
     network = SEED.learning("adam")
     path = written(tmp_path, network)
