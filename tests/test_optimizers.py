@@ -236,6 +236,12 @@ def test_a_wrong_state_and_a_pasted_one_are_named(tmp_path, optimizer, state):
         assert state in found
 
 
+def test_a_cosine_that_rises_to_its_minimum_is_proved(tmp_path):
+    network = SEED.learning("sgd", "cosine", {"minimum_rate": 5, "period": 1000})
+    verdict = verify.verify(written(tmp_path, network, learning_rate=1e-12))
+    assert verdict.proved, verify.to_text(verdict)
+
+
 MOMENTA = [name for name, each in OPTIMIZERS.items() if "momentum" in each.hyperparameters]
 
 

@@ -101,6 +101,31 @@ def test_a_leaky_relu_that_comes_within_rounding_of_its_kink_is_proved(tmp_path)
     assert verdict.proved, verify.to_text(verdict)
 
 
+def test_a_relu_that_starts_within_rounding_of_its_kink_is_proved_in_every_sheet(tmp_path):
+    network = Network(
+        name="at a kink",  # 0.1 + 0.2 − 0.3 is 5.6e-17, which IronCalc takes for 0
+        layers=(Layer("relu", ((1.0, 1.0, 1.0),)), Layer("identity", ((2.0,),))),
+        loss="half_squared_error",
+        inputs=((0.1, 0.2, -0.3),),
+        targets=((1.0,),),
+    )
+    verdict = verify.verify(written(tmp_path, network))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+def test_gradients_of_large_numbers_that_cancel_are_proved_in_every_sheet(tmp_path):
+    layers = [[[0.5] * inputs] * neurons for inputs, neurons in ((2, 5), (5, 5), (5, 3))]
+    network = Network(
+        name="even shares",  # every hidden δ is 0 but for rounding, and a gradient that times 8912.7
+        layers=[Layer("identity", layers[0]), Layer("identity", layers[1]), Layer("softmax", layers[2])],
+        loss="categorical_cross_entropy",
+        inputs=((0.38, 672.3635558706205), (187.952595024322, 0.9), (8912.7, -0.3)),
+        targets=((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.0)),
+    )
+    verdict = verify.verify(written(tmp_path, network))
+    assert verdict.proved, verify.to_text(verdict)
+
+
 def test_a_diverging_training_is_proved_with_its_weights_held(tmp_path):
     path = written(tmp_path, DIVERGING, learning_rate=40.0, steps=30)
     verdict = verify.verify(path)

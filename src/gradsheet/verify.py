@@ -527,7 +527,8 @@ def judge_table(
         limits[state.name] = ROUNDING_FLOOR * np.abs(before[state.name])
     no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
     limits |= {q.name: no_slope for q in program.of_role("delta", "gradient")}
-    limits |= {q.name: np.full(table.steps, ROUNDING_FLOOR * rate) for q in program.of_role("rate")}
+    highest = max(rate, network.settings.get("minimum_rate", 0.0))  # a cosine may rise to its minimum
+    limits |= {q.name: np.full(table.steps, ROUNDING_FLOOR * highest) for q in program.of_role("rate")}
     for group in GROUPS:
         names = [q.name for q in program.of_role(group) if q.name in table.columns]
         if not names:
@@ -537,6 +538,10 @@ def judge_table(
             for name in names
         )
         judge.compare(table.sheet, _GROUP_NAMES[group], items)
+    for quantity in program.of_role("delta", "gradient"):  # excused here, excused wherever it is shown
+        if quantity.name in found:
+            shown, right = found[quantity.name], expected[quantity.name]
+            expected[quantity.name] = np.where(np.isinf(no_slope), shown, right)
     return expected
 
 
@@ -748,6 +753,8 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
     iteration, epsilon = (number_in(cells.get((row, 1))) for row in (3, 4))
     position = int(iteration) - 1
     loss = abs(float(truth[program.loss][position]))
+    sources = program.of_role("data", "parameter", "forward")
+    limit = float(_floor([truth[q.name][position : position + 1] for q in sources])[0])
     first, count = GRADIENT_CHECK_ROW + 1, len(plan.checked)
     inputs = {
         q.name: np.full(2 * count, truth[q.name][position]) for q in program.of_role("data", "parameter")
@@ -763,7 +770,7 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
         slope = (losses[number, :1] - losses[number, 1:]) / (2 * epsilon)
         analytic = truth[name][position : position + 1]
         for items, column, expected, floor in (
-            (gradients, 2, analytic, ROUNDING_FLOOR),
+            (gradients, 2, analytic, limit),
             (slopes, 3, slope, ROUNDING_FLOOR * (1 + loss)),
         ):
             row = first + number
