@@ -236,8 +236,9 @@ def test_a_wrong_state_and_a_pasted_one_are_named(tmp_path, optimizer, state):
         assert state in found
 
 
-def test_a_cosine_that_rises_to_its_minimum_is_proved(tmp_path):
-    network = SEED.learning("sgd", "cosine", {"minimum_rate": 5, "period": 1000})
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum_velocity"])
+def test_a_cosine_that_rises_to_its_minimum_is_proved(tmp_path, optimizer):
+    network = SEED.learning(optimizer, "cosine", {"minimum_rate": 5, "period": 1000})
     verdict = verify.verify(written(tmp_path, network, learning_rate=1e-12))
     assert verdict.proved, verify.to_text(verdict)
 

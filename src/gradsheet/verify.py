@@ -483,15 +483,16 @@ def judge_table(
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
         if quantity.name in found:  # its first row is Backprop's, whatever table this is
             inputs[quantity.name] = np.concatenate([[first], inputs[quantity.name][1:]])
-    # The optimizer is judged on the states and gradients that stand in the sheet: of a gradient that is
-    # 0 but for rounding, some make a step that is not.
+    # The optimizer is judged on the states, gradients and rates that stand in the sheet: of a gradient
+    # that is 0 but for rounding, some make a step that is not.
     states = program.of_role("state")
     before = {q.name: np.concatenate([[0.0], found[q.name][:-1]]) for q in states}
     rates = oracle.learning_rates(network, rate, table.steps)
+    shown = found.get("rate", rates)
     step = oracle.step(
         network,
         inputs,
-        rates,
+        np.where(np.isfinite(shown), shown, rates),
         gradients={q.name: found[q.name] for q in program.of_role("gradient")},
         before=before,
         iterations=np.arange(1, table.steps + 1),
