@@ -26,7 +26,7 @@ from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import Reference, apply, references
-from gradsheet.network import Network, parse, to_toml
+from gradsheet.network import Layer, Network, parse, to_toml
 from gradsheet.optimizers import OPTIMIZERS, RATE, SCHEDULES, G, W
 from strategies import networks
 from test_workbook import DIVERGING
@@ -234,6 +234,23 @@ def test_a_wrong_state_and_a_pasted_one_are_named(tmp_path, optimizer, state):
         wrong = packages.with_number(path, tmp_path / "wrong.xlsx", place, changed)
         found = {d.quantity for run in verify.verify(wrong).runs for d in run.differences}
         assert state in found
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "momentum_velocity", "rmsprop"])
+def test_states_are_proved_where_gradient_and_weight_decay_cancel(tmp_path, optimizer):
+    # at its optimum, w = t/(1 + λ)
+    network = replace(
+        SEED,
+        layers=(Layer("identity", ((1.0,),)),),
+        inputs=((1.0,),),
+        targets=((3.0,),),
+        hyperparameters={"weight_decay": 0.1},
+        optimizer=optimizer,
+    )
+    rate = 1e-4 if optimizer == "rmsprop" else 0.5
+    near = replace(network, layers=(Layer("identity", ((3 / 1.1 + 1e-6,),)),))
+    verdict = verify.verify(written(tmp_path, near, learning_rate=rate, steps=120))
+    assert verdict.proved, verify.to_text(verdict)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum_velocity"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import packages
 from gradsheet import generate, verify
-from gradsheet.backends.workbook_layout import Plan
+from gradsheet.backends.workbook_layout import Plan, cell
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import InputError, WorkbookError
@@ -124,6 +124,25 @@ def test_gradients_of_large_numbers_that_cancel_are_proved_in_every_sheet(tmp_pa
     )
     verdict = verify.verify(written(tmp_path, network))
     assert verdict.proved, verify.to_text(verdict)
+
+
+def test_a_wrong_update_is_found_although_the_data_are_large(tmp_path):
+    network = Network(
+        name="salaries",
+        layers=(Layer("sigmoid", ((1e-6, 1e-6),), (0.1,)), Layer("sigmoid", ((0.5,),), (0.3,))),
+        loss="binary_cross_entropy",
+        inputs=((900000.0, 30.0), (120000.0, 50.0)),
+        targets=((1.0,), (0.0,)),
+    )
+    path = written(tmp_path, network)
+    assert verify.verify(path).proved
+    table = Plan(compile_network(network), 5, 2).backprop
+    row, columns = table.first_row + 3, table.columns
+    w3, gradient = cell(row - 1, columns["w3"]), cell(row - 1, columns["dE_dw3"])
+    place = f"Backprop!{cell(row, columns['w3'])}"
+    formula = f"{w3}-learning_rate*{gradient}*1.000001"
+    verdict = verify.verify(packages.with_formula(path, tmp_path / "wrong.xlsx", place, formula))
+    assert [difference.quantity for difference in verdict.runs[0].differences] == ["w3"]
 
 
 def test_a_diverging_training_is_proved_with_its_weights_held(tmp_path):

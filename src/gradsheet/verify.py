@@ -498,6 +498,7 @@ def judge_table(
         iterations=np.arange(1, table.steps + 1),
     )
     loss = step.values[program.loss] if program.can_diverge else np.zeros(table.steps)
+    parameters = program.of_role("parameter")
     decays = "weight_decay" in program.hyperparameters
     expected = dict(step.values) | {q.name: rates for q in program.of_role("rate")}
     floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
@@ -520,12 +521,21 @@ def judge_table(
             name: each.spread for name, each in sample_columns(judge.sheets, plan.samples).items()
         }
         limits |= {name: floor * spreads.get(name.partition("[")[0], 1.0) for name in dealt}
+    decayed = {
+        q.name: network.settings.get("weight_decay", 0.0) * np.abs(inputs[q.name]) for q in parameters
+    }
     for state in states:
         expected[state.name] = np.where(
             loss < DIVERGENCE_LIMIT, step.states[state.name], before[state.name]
         )
-        # a state may be far smaller than what it is computed from, but for the state before
-        limits[state.name] = ROUNDING_FLOOR * np.abs(before[state.name])
+        # A state may be far smaller than what it is computed from, but for the state before and for a
+        # weight decay that cancels the gradient; v and s are of squares.
+        letter, _, name = state.name.partition("_")
+        seen = (decayed[name] * np.maximum(1.0, rates)) ** (2 if letter in ("v", "s") else 1)
+        limits[state.name] = ROUNDING_FLOOR * (np.abs(before[state.name]) + seen)
+    for quantity in parameters:  # a weight follows from the one above, however large the data are
+        size = np.abs(inputs[quantity.name]) + rates * decayed[quantity.name]
+        limits[quantity.name] = ROUNDING_FLOOR * np.concatenate([size[:1], size[:-1]])
     no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
     limits |= {q.name: no_slope for q in program.of_role("delta", "gradient")}
     highest = max(rate, network.settings.get("minimum_rate", 0.0))  # a cosine may rise to its minimum
