@@ -203,6 +203,25 @@ def test_no_activation_overflows_at_large_sums_in_libreoffice(tmp_path, activati
     assert_proved_without_an_error(tmp_path, large_sums(activation), "libreoffice")
 
 
+@needs_libreoffice
+@pytest.mark.libreoffice
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "sigmoid"])
+def test_squares_of_what_is_all_but_0_are_no_errors_in_libreoffice(tmp_path, activation):
+    network = Network(
+        name="vanishing",  # the first output is −4e-172 or 2e-174; its square is below all numbers
+        layers=(
+            Layer("sigmoid" if activation == "sigmoid" else "silu", ((1.0,),)),
+            Layer(activation, ((0.5,),)),
+            Layer("identity", ((0.5,),)),
+        ),
+        loss="mean_squared_error",
+        inputs=((-400.0,),),
+        targets=((1.0,),),
+        optimizer="adam",
+    )
+    assert_proved_without_an_error(tmp_path, network, "libreoffice")
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_no_loss_overflows_at_large_sums_and_ties_are_those_of_torch(tmp_path, loss):
     last = {"binary_cross_entropy": "sigmoid", "categorical_cross_entropy": "softmax"}

@@ -74,7 +74,7 @@ MOST_SAMPLES = 100_000
 MOST_RATES = 50  # more curves cannot be told apart in one chart
 
 
-_GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}^2)"
+_GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}*{{0}})"
 _CLIP = f"MAX(-{HUBER_DELTA:g},MIN({HUBER_DELTA:g},{{0}}))"
 
 
@@ -86,7 +86,9 @@ def sheet_notation(
     side become a SUM, or a SUMPRODUCT.
 
     In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
-    activations are written so that no EXP can overflow, which is an error in a sheet.
+    activations are written so that no EXP can overflow, which is an error in a sheet. The square of a
+    cell is a product: in LibreOffice 1E-200^2 is an error, and gradients are as small where neurons
+    saturate.
     """
 
     def gather(operation: str, factors: Sequence[tuple[str, ...]]) -> tuple[str, int] | None:
@@ -135,6 +137,7 @@ def sheet_notation(
             "detached_max": Form("MAX({*})", ATOM),
             "hold": Form(f"IF({{0}}<{DIVERGENCE_LIMIT:.0E},{{1}},{{2}})", ATOM),
         },
+        of_atoms={"square": Form("{0}*{0}", PRODUCT)},
     )
 
 
