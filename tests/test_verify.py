@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xlsxwriter.utility import xl_cell_to_rowcol
 
 import packages
 from gradsheet import generate, verify
@@ -259,8 +260,6 @@ def test_one_wrong_formula_is_found_and_named(tmp_path, seed, kind):
 @pytest.mark.parametrize("place", ["Backprop!K10", "Backprop!B20", "Backprop!X29", "Backprop!F20"])
 def test_a_right_number_pasted_over_its_formula_is_found(tmp_path, seed, place):
     # As it stands such a cell is right: only a change of the inputs betrays it.
-    from xlsxwriter.utility import xl_cell_to_rowcol
-
     sheet, cell = place.split("!")
     number = ironcalc.recalculate(seed)[sheet][xl_cell_to_rowcol(cell)]
     verdict = verify.verify(packages.with_number(seed, tmp_path / "pasted.xlsx", place, number))
@@ -280,6 +279,24 @@ def test_a_wrong_formula_outside_the_table_is_found(tmp_path, seed):
         plain = place.replace("'", "")
         path = packages.with_formula(seed, tmp_path / "wrong.xlsx", plain, formula)
         assert not verify.verify(path).proved, place
+
+
+@pytest.mark.parametrize(
+    ("place", "formula"),
+    [
+        ("Gradient check!B11", "$G$23"),  # another weight's value
+        ("Gradient check!E12", "C12-D11"),
+        ("Gradient check!F12", "ABS(E12)/1000"),
+        ("Gradient check!G12", 'IF(F12>1,"OK","WRONG")'),
+        ("Gradient check!B7", "1"),
+        ("Gradient check!B8", '"WRONG"'),
+        ("Derivation!E31", '"differs from the table"'),
+    ],
+)
+def test_a_wrong_word_about_right_numbers_is_found(tmp_path, seed, place, formula):
+    assert ironcalc.formulas(seed)[place.split("!")[0]][xl_cell_to_rowcol(place.split("!")[1])]
+    verdict = verify.verify(packages.with_formula(seed, tmp_path / "wrong.xlsx", place, formula))
+    assert place.split("!")[1] in [difference.cell for difference in verdict.runs[0].differences]
 
 
 def test_edited_inputs_are_proved_too(tmp_path, seed):

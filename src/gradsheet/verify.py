@@ -40,6 +40,7 @@ from gradsheet.backends.workbook_layout import (
     Table,
     cell,
 )
+from gradsheet.backends.workbook_lessons import ABSOLUTE_TOLERANCE
 from gradsheet.backends.workbook_optimizers import COMPARED
 from gradsheet.backends.workbook_predict import Map, Prediction, class_names
 from gradsheet.compiler import Role, compile_network, gradient_name
@@ -796,6 +797,36 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
         for floor in [_floor([*inputs.values(), values[program.loss]])]
     ]
     judge.compare(GRADIENT_CHECK, "moved weights", items)
+    _judge_verdicts(judge, plan, truth, position)
+
+
+def _judge_verdicts(judge: Judge, plan: Plan, truth: Mapping[str, Array], position: int) -> None:
+    """What Gradient check says of its numbers: differences, their share of what is allowed, words."""
+    cells, first, last = judge.sheets[GRADIENT_CHECK], GRADIENT_CHECK_ROW + 1, len(plan.checked)
+    rows = range(first, first + last)
+    columns = ([number_in(cells.get((row, column))) for row in rows] for column in range(1, 6))
+    values, analytic, measured, differences, shares = map(np.array, columns)
+    if not np.isfinite(shares).all():
+        return  # an overflow, which shows as an error; reported as such
+    relative, rounding = (number_in(cells.get((row, 1))) for row in (5, 6))
+    largest = np.maximum(np.abs(analytic), np.abs(measured))
+    floor = ROUNDING_FLOOR * largest
+    wanted = np.array([truth[name][position] for name in plan.checked])
+    allowed = ABSOLUTE_TOLERANCE * (1 + np.abs(truth[plan.program.loss][[position]]))
+    items: list[Item] = [
+        ("allowed for rounding", 6, 1, np.array([rounding]), allowed, 0 * allowed),
+        ("value", first, 1, values, wanted, floor),
+        ("difference", first, 4, differences, analytic - measured, floor),
+    ]
+    if (GRADIENT_CHECK_ROW, 7) not in cells:  # no kinks, which excuse some
+        share = np.abs(differences) / (relative * largest + rounding)
+        items.append(("difference ÷ allowed", first, 5, shares, share, floor))
+    judge.compare(GRADIENT_CHECK, "differences", items)
+    words = {(7, 1): "OK" if shares.max() <= 1 else "WRONG"}
+    for row, fine in zip(rows, shares <= 1, strict=True):
+        found = str(cells.get((row, 6)))
+        words[row, 6] = "WRONG" if not fine else found if found in ("OK", "KINK") else "OK"
+    judge.same_text(GRADIENT_CHECK, "verdicts", words)
 
 
 def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
@@ -812,6 +843,13 @@ def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> N
                 yield names[str(text)], row, 2, found, truth[names[str(text)]][:1], floor
 
     judge.compare(DERIVATION, "every line", lines())
+    words = {}
+    for (row, column), found in cells.items():
+        if column == 4 and cells.get((row, 0)) in names:
+            shown, right = number_in(cells.get((row, 2))), truth[names[str(cells[row, 0])]][0]
+            near = abs(shown - right) <= 0.5 * TOLERANCE * abs(right)
+            words[row, column] = "equals the table" if near else str(found)  # rounding may decide
+    judge.same_text(DERIVATION, "verdicts", words)
 
 
 def _judge_predict(judge: Judge, plan: Plan, oracle: Any) -> None:
