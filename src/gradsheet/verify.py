@@ -60,6 +60,8 @@ ROUNDING_FLOOR = 1e-5
 """Times the square of the largest number in a row: relative differences are not measured on numbers
 smaller than this. Where a − t is all but zero, two correct float64 calculations agree only to about
 1e-16 of what was subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
+SMALLEST = 1e-295
+"""Below it there is no floor lower: float64 has fewer than nine digits left from 1e-315 on."""
 SLOPE_TOLERANCE = 1e-4
 """For measured slopes: a central difference divides the rounding of two losses by 2ε."""
 EQUAL_LOSSES = 1e-14
@@ -533,7 +535,7 @@ def judge_table(
         # weight decay that cancels the gradient; v and s are of squares.
         letter, _, name = state.name.partition("_")
         seen = (decayed[name] * np.maximum(1.0, rates)) ** (2 if letter in ("v", "s") else 1)
-        limits[state.name] = ROUNDING_FLOOR * (np.abs(before[state.name]) + seen)
+        limits[state.name] = ROUNDING_FLOOR * (np.abs(before[state.name]) + seen) + SMALLEST
     for quantity in parameters:  # a weight follows from the one above, however large the data are
         size = np.abs(inputs[quantity.name]) + rates * decayed[quantity.name]
         limits[quantity.name] = ROUNDING_FLOOR * np.concatenate([size[:1], size[:-1]])
