@@ -284,6 +284,7 @@ def test_a_wrong_formula_outside_the_table_is_found(tmp_path, seed):
 @pytest.mark.parametrize(
     ("place", "formula"),
     [
+        ("Backprop!B6", '"the loss has not fallen"'),
         ("Gradient check!B11", "$G$23"),  # another weight's value
         ("Gradient check!E12", "C12-D11"),
         ("Gradient check!F12", "ABS(E12)/1000"),
@@ -297,6 +298,15 @@ def test_a_wrong_word_about_right_numbers_is_found(tmp_path, seed, place, formul
     assert ironcalc.formulas(seed)[place.split("!")[0]][xl_cell_to_rowcol(place.split("!")[1])]
     verdict = verify.verify(packages.with_formula(seed, tmp_path / "wrong.xlsx", place, formula))
     assert place.split("!")[1] in [difference.cell for difference in verdict.runs[0].differences]
+
+
+def test_a_chart_that_draws_another_loss_is_not_proved(tmp_path):
+    path = written(tmp_path, DIVERGING)
+    plan = Plan(compile_network(DIVERGING), 5, 2)
+    table = plan.workings[0]
+    place = f"Workings!{cell(table.first_row + 2, table.columns[plan.CHART])}"
+    verdict = verify.verify(packages.with_formula(path, tmp_path / "wrong.xlsx", place, "0.5"))
+    assert [difference.quantity for difference in verdict.runs[0].differences] == [plan.CHART]
 
 
 def test_edited_inputs_are_proved_too(tmp_path, seed):

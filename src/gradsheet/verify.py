@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gradsheet.backends.workbook import CUT
 from gradsheet.backends.workbook_layout import (
     BACKPROP,
     BLANK_ROW,
     DERIVATION,
+    DIVERGED,
+    FALLS,
     GRADIENT_CHECK,
     GRADIENT_CHECK_ROW,
     LEARNING_RATES,
@@ -35,6 +38,7 @@ from gradsheet.backends.workbook_layout import (
     POINTS,
     PREDICT,
     SAMPLES,
+    STAYS,
     Plan,
     SampleTable,
     Table,
@@ -552,6 +556,12 @@ def judge_table(
             for name in names
         )
         judge.compare(table.sheet, _GROUP_NAMES[group], items)
+    header = (table.header_row, table.columns.get(plan.CHART, -1))
+    if judge.sheets[table.sheet].get(header) == plan.CHART:  # it is where a run can diverge
+        losses = found[program.shown_loss]
+        drawn, floor = np.minimum(losses, CUT * losses[0]), np.zeros(table.steps)
+        item = (plan.CHART, table.first_row, table.columns[plan.CHART], found[plan.CHART], drawn, floor)
+        judge.compare(table.sheet, "chart", [item])
     for quantity in program.of_role("delta", "gradient"):  # excused here, excused wherever it is shown
         if quantity.name in found:
             shown, right = found[quantity.name], expected[quantity.name]
@@ -759,6 +769,13 @@ def _judge_summary(judge: Judge, plan: Plan, losses: Array) -> None:
     floor = np.full(2, ROUNDING_FLOOR)
     items = [(plan.program.shown_loss, row, 1, found, losses[[0, -1]], floor)]
     judge.compare(BACKPROP, "summary", items)
+    first, last = found
+    # Spreadsheet programs take two numbers that are all but equal for equal.
+    if np.isfinite(found).all() and abs(last - first) > EQUAL_LOSSES * max(1.0, abs(first)):
+        word = FALLS if last < first else STAYS
+        if plan.program.can_diverge and not last < DIVERGENCE_LIMIT:
+            word = DIVERGED
+        judge.same_text(BACKPROP, "verdict", {(row + 2, 1): word})
 
 
 def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:

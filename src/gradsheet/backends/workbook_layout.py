@@ -51,6 +51,10 @@ NETWORK_ROW = 6
 BLANK_ROW = 5
 """The row of the sheet Network, counted from 0, that says what an exercise leaves blank."""
 
+FALLS, STAYS = "the loss falls", "the loss has not fallen: try another learning rate"
+DIVERGED = "diverged: the learning rate is too large; the weights are held"
+"""The verdict above the table."""
+
 GRADIENT_CHECK_ROW = 9
 """The header row of the verdicts in the sheet Gradient check, counted from 0."""
 
