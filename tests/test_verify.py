@@ -468,6 +468,14 @@ def test_losses_that_are_all_but_0_are_all_the_best(tmp_path):
     assert verdict.proved, verify.to_text(verdict)
 
 
+def test_large_losses_that_are_equal_but_for_rounding_are_all_the_best(tmp_path):
+    # about 31640625 three times, different in the last digit, which IronCalc does not see
+    layers, data = (Layer("identity", ((0.5,),)),), ((1.0,),)
+    network = Network("far", layers, "mean_squared_error", data, ((5625.5,),))
+    verdict = verify.verify(written(tmp_path, network, learning_rates=(1e-16, 2e-16, 3e-16)))
+    assert verdict.proved, verify.to_text(verdict)
+
+
 def test_numbers_are_judged_relative_to_what_they_were_computed_from():
     floor = verify._floor([np.array([0.5]), np.array([30.0])])
     assert floor == pytest.approx([1e-5 * 900])

@@ -69,7 +69,7 @@ SMALLEST = 1e-295
 SLOPE_TOLERANCE = 1e-4
 """For measured slopes: a central difference divides the rounding of two losses by 2ε."""
 EQUAL_LOSSES = 1e-14
-"""Final losses that differ by no more are all the best one."""
+"""Final losses that differ by no more, or by this share of them, are all the best one."""
 LISTED = 20
 """How many differing cells are kept for the report."""
 
@@ -749,7 +749,8 @@ def judge_best(judge: Judge, sheet: str, final_row: int, columns: Iterable[int])
     fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
     smallest = min(fine.values(), default=math.nan)
     # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
-    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
+    close = EQUAL_LOSSES * max(1.0, smallest)
+    ties = [column for column, loss in fine.items() if loss - smallest <= close]
     verdicts = {
         (final_row + 1, column): "diverged" if column not in fine else "best" if loss == smallest else ""
         for column, loss in final.items()
