@@ -253,6 +253,14 @@ def test_states_are_proved_where_gradient_and_weight_decay_cancel(tmp_path, opti
     assert verdict.proved, verify.to_text(verdict)
 
 
+def test_weights_too_small_for_all_their_digits_are_proved(tmp_path):
+    # from 0, steps of about 1e-316
+    layers = (Layer("sigmoid", ((0.0,),), (-690.0,)), Layer("sigmoid", ((3e-20,),)))
+    network = replace(SEED, layers=layers, inputs=((0.3,),), targets=((1.0,),), optimizer="rmsprop")
+    verdict = verify.verify(written(tmp_path, network, learning_rate=0.1, steps=20))
+    assert verdict.proved, verify.to_text(verdict)
+
+
 def test_states_too_small_for_all_their_digits_are_proved(tmp_path):
     # the gradient of the first weight is about 1e-321: two digits are left
     layers = (Layer("sigmoid", ((1.0,),), (-690.0,)), Layer("sigmoid", ((3e-21,),)))

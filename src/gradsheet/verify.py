@@ -542,7 +542,7 @@ def judge_table(
         limits[state.name] = ROUNDING_FLOOR * (np.abs(before[state.name]) + seen) + SMALLEST
     for quantity in parameters:  # a weight follows from the one above, however large the data are
         size = np.abs(inputs[quantity.name]) + rates * decayed[quantity.name]
-        limits[quantity.name] = ROUNDING_FLOOR * np.concatenate([size[:1], size[:-1]])
+        limits[quantity.name] = ROUNDING_FLOOR * np.concatenate([size[:1], size[:-1]]) + SMALLEST
     no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
     limits |= {q.name: no_slope for q in program.of_role("delta", "gradient")}
     highest = max(rate, network.settings.get("minimum_rate", 0.0))  # a cosine may rise to its minimum
