@@ -26,7 +26,7 @@ from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.examples import EXAMPLES
 from gradsheet.expression import Reference, apply, references
-from gradsheet.network import Network, parse, to_toml
+from gradsheet.network import Layer, Network, parse, to_toml
 from gradsheet.optimizers import OPTIMIZERS, RATE, SCHEDULES, G, W
 from strategies import networks
 from test_workbook import DIVERGING
@@ -234,6 +234,61 @@ def test_a_wrong_state_and_a_pasted_one_are_named(tmp_path, optimizer, state):
         wrong = packages.with_number(path, tmp_path / "wrong.xlsx", place, changed)
         found = {d.quantity for run in verify.verify(wrong).runs for d in run.differences}
         assert state in found
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "momentum_velocity", "rmsprop"])
+def test_states_are_proved_where_gradient_and_weight_decay_cancel(tmp_path, optimizer):
+    # at its optimum, w = t/(1 + λ)
+    network = replace(
+        SEED,
+        layers=(Layer("identity", ((1.0,),)),),
+        inputs=((1.0,),),
+        targets=((3.0,),),
+        hyperparameters={"weight_decay": 0.1},
+        optimizer=optimizer,
+    )
+    rate = 1e-4 if optimizer == "rmsprop" else 0.5
+    near = replace(network, layers=(Layer("identity", ((3 / 1.1 + 1e-6,),)),))
+    verdict = verify.verify(written(tmp_path, near, learning_rate=rate, steps=120))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+def test_weights_too_small_for_all_their_digits_are_proved(tmp_path):
+    # from 0, steps of about 1e-316
+    layers = (Layer("sigmoid", ((0.0,),), (-690.0,)), Layer("sigmoid", ((3e-20,),)))
+    network = replace(SEED, layers=layers, inputs=((0.3,),), targets=((1.0,),), optimizer="rmsprop")
+    verdict = verify.verify(written(tmp_path, network, learning_rate=0.1, steps=20))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+def test_states_too_small_for_all_their_digits_are_proved(tmp_path):
+    # the gradient of the first weight is about 1e-321: two digits are left
+    layers = (Layer("sigmoid", ((1.0,),), (-690.0,)), Layer("sigmoid", ((3e-21,),)))
+    network = replace(SEED, layers=layers, inputs=((0.3,),), targets=((1.0,),), optimizer="adam")
+    verdict = verify.verify(written(tmp_path, network, learning_rate=0.1, steps=20))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum_velocity"])
+def test_a_cosine_that_rises_to_its_minimum_is_proved(tmp_path, optimizer):
+    network = SEED.learning(optimizer, "cosine", {"minimum_rate": 5, "period": 1000})
+    verdict = verify.verify(written(tmp_path, network, learning_rate=1e-12))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+MOMENTA = [name for name, each in OPTIMIZERS.items() if "momentum" in each.hyperparameters]
+
+
+@pytest.mark.parametrize("optimizer", MOMENTA)
+def test_momentum_0_is_gradient_descent_and_proved(tmp_path, optimizer):
+    network = SEED.learning(optimizer, settings={"momentum": 0})
+    path = written(tmp_path, network, learning_rate=0.3)
+    verdict = verify.verify(path)
+    assert verdict.proved, verify.to_text(verdict)
+    table = Plan(compile_network(network), 6, 2).backprop
+    last = ironcalc.recalculate(path)["Backprop"][table.last_row, table.columns["w3"]]
+    expected = trained_by_torch(SEED, 0.3, [[0]] * 6).weights[-1][2]
+    assert last == pytest.approx(expected, rel=1e-9)
 
 
 def test_edited_hyperparameters_are_proved_and_wrong_ones_refused(tmp_path):

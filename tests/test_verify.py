@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xlsxwriter.utility import xl_cell_to_rowcol
 
 import packages
 from gradsheet import generate, verify
-from gradsheet.backends.workbook_layout import Plan
+from gradsheet.backends.workbook_layout import Plan, cell
 from gradsheet.compiler import compile_network
 from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import InputError, WorkbookError
@@ -101,6 +102,50 @@ def test_a_leaky_relu_that_comes_within_rounding_of_its_kink_is_proved(tmp_path)
     assert verdict.proved, verify.to_text(verdict)
 
 
+def test_a_relu_that_starts_within_rounding_of_its_kink_is_proved_in_every_sheet(tmp_path):
+    network = Network(
+        name="at a kink",  # 0.1 + 0.2 − 0.3 is 5.6e-17, which IronCalc takes for 0
+        layers=(Layer("relu", ((1.0, 1.0, 1.0),)), Layer("identity", ((2.0,),))),
+        loss="half_squared_error",
+        inputs=((0.1, 0.2, -0.3),),
+        targets=((1.0,),),
+    )
+    verdict = verify.verify(written(tmp_path, network))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+def test_gradients_of_large_numbers_that_cancel_are_proved_in_every_sheet(tmp_path):
+    layers = [[[0.5] * inputs] * neurons for inputs, neurons in ((2, 5), (5, 5), (5, 3))]
+    network = Network(
+        name="even shares",  # every hidden δ is 0 but for rounding, and a gradient that times 8912.7
+        layers=[Layer("identity", layers[0]), Layer("identity", layers[1]), Layer("softmax", layers[2])],
+        loss="categorical_cross_entropy",
+        inputs=((0.38, 672.3635558706205), (187.952595024322, 0.9), (8912.7, -0.3)),
+        targets=((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.0)),
+    )
+    verdict = verify.verify(written(tmp_path, network))
+    assert verdict.proved, verify.to_text(verdict)
+
+
+def test_a_wrong_update_is_found_although_the_data_are_large(tmp_path):
+    network = Network(
+        name="salaries",
+        layers=(Layer("sigmoid", ((1e-6, 1e-6),), (0.1,)), Layer("sigmoid", ((0.5,),), (0.3,))),
+        loss="binary_cross_entropy",
+        inputs=((900000.0, 30.0), (120000.0, 50.0)),
+        targets=((1.0,), (0.0,)),
+    )
+    path = written(tmp_path, network)
+    assert verify.verify(path).proved
+    table = Plan(compile_network(network), 5, 2).backprop
+    row, columns = table.first_row + 3, table.columns
+    w3, gradient = cell(row - 1, columns["w3"]), cell(row - 1, columns["dE_dw3"])
+    place = f"Backprop!{cell(row, columns['w3'])}"
+    formula = f"{w3}-learning_rate*{gradient}*1.000001"
+    verdict = verify.verify(packages.with_formula(path, tmp_path / "wrong.xlsx", place, formula))
+    assert [difference.quantity for difference in verdict.runs[0].differences] == ["w3"]
+
+
 def test_a_diverging_training_is_proved_with_its_weights_held(tmp_path):
     path = written(tmp_path, DIVERGING, learning_rate=40.0, steps=30)
     verdict = verify.verify(path)
@@ -159,6 +204,25 @@ def test_no_activation_overflows_at_large_sums_in_libreoffice(tmp_path, activati
     assert_proved_without_an_error(tmp_path, large_sums(activation), "libreoffice")
 
 
+@needs_libreoffice
+@pytest.mark.libreoffice
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "sigmoid"])
+def test_squares_of_what_is_all_but_0_are_no_errors_in_libreoffice(tmp_path, activation):
+    network = Network(
+        name="vanishing",  # the first output is −4e-172 or 2e-174; its square is below all numbers
+        layers=(
+            Layer("sigmoid" if activation == "sigmoid" else "silu", ((1.0,),)),
+            Layer(activation, ((0.5,),)),
+            Layer("identity", ((0.5,),)),
+        ),
+        loss="mean_squared_error",
+        inputs=((-400.0,),),
+        targets=((1.0,),),
+        optimizer="adam",
+    )
+    assert_proved_without_an_error(tmp_path, network, "libreoffice")
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_no_loss_overflows_at_large_sums_and_ties_are_those_of_torch(tmp_path, loss):
     last = {"binary_cross_entropy": "sigmoid", "categorical_cross_entropy": "softmax"}
@@ -196,8 +260,6 @@ def test_one_wrong_formula_is_found_and_named(tmp_path, seed, kind):
 @pytest.mark.parametrize("place", ["Backprop!K10", "Backprop!B20", "Backprop!X29", "Backprop!F20"])
 def test_a_right_number_pasted_over_its_formula_is_found(tmp_path, seed, place):
     # As it stands such a cell is right: only a change of the inputs betrays it.
-    from xlsxwriter.utility import xl_cell_to_rowcol
-
     sheet, cell = place.split("!")
     number = ironcalc.recalculate(seed)[sheet][xl_cell_to_rowcol(cell)]
     verdict = verify.verify(packages.with_number(seed, tmp_path / "pasted.xlsx", place, number))
@@ -217,6 +279,34 @@ def test_a_wrong_formula_outside_the_table_is_found(tmp_path, seed):
         plain = place.replace("'", "")
         path = packages.with_formula(seed, tmp_path / "wrong.xlsx", plain, formula)
         assert not verify.verify(path).proved, place
+
+
+@pytest.mark.parametrize(
+    ("place", "formula"),
+    [
+        ("Backprop!B6", '"the loss has not fallen"'),
+        ("Gradient check!B11", "$G$23"),  # another weight's value
+        ("Gradient check!E12", "C12-D11"),
+        ("Gradient check!F12", "ABS(E12)/1000"),
+        ("Gradient check!G12", 'IF(F12>1,"OK","WRONG")'),
+        ("Gradient check!B7", "1"),
+        ("Gradient check!B8", '"WRONG"'),
+        ("Derivation!E31", '"differs from the table"'),
+    ],
+)
+def test_a_wrong_word_about_right_numbers_is_found(tmp_path, seed, place, formula):
+    assert ironcalc.formulas(seed)[place.split("!")[0]][xl_cell_to_rowcol(place.split("!")[1])]
+    verdict = verify.verify(packages.with_formula(seed, tmp_path / "wrong.xlsx", place, formula))
+    assert place.split("!")[1] in [difference.cell for difference in verdict.runs[0].differences]
+
+
+def test_a_chart_that_draws_another_loss_is_not_proved(tmp_path):
+    path = written(tmp_path, DIVERGING)
+    plan = Plan(compile_network(DIVERGING), 5, 2)
+    table = plan.workings[0]
+    place = f"Workings!{cell(table.first_row + 2, table.columns[plan.CHART])}"
+    verdict = verify.verify(packages.with_formula(path, tmp_path / "wrong.xlsx", place, "0.5"))
+    assert [difference.quantity for difference in verdict.runs[0].differences] == [plan.CHART]
 
 
 def test_edited_inputs_are_proved_too(tmp_path, seed):
@@ -375,6 +465,14 @@ def test_losses_that_are_all_but_0_are_all_the_best(tmp_path):
     verdicts = [ironcalc.recalculate(path)["Learning rates"].get((5, k)) for k in (1, 2, 3)]
     assert verdicts == ["best", "best", ""]
     verdict = verify.verify(path)
+    assert verdict.proved, verify.to_text(verdict)
+
+
+def test_large_losses_that_are_equal_but_for_rounding_are_all_the_best(tmp_path):
+    # about 31640625 three times, different in the last digit, which IronCalc does not see
+    layers, data = (Layer("identity", ((0.5,),)),), ((1.0,),)
+    network = Network("far", layers, "mean_squared_error", data, ((5625.5,),))
+    verdict = verify.verify(written(tmp_path, network, learning_rates=(1e-16, 2e-16, 3e-16)))
     assert verdict.proved, verify.to_text(verdict)
 
 

@@ -566,6 +566,7 @@ class Notation(NamedTuple):
     ``previous`` is the name of a quantity in the iteration before. ``gather`` may print a run of
     operands alike as one: it takes the operation and, factor by factor, the names in the run (w1 w2 and
     i1 i2 for the terms w1·i1, w2·i2), and returns the text with how tightly it binds, or None.
+    ``of_atoms`` holds the forms of operations that look otherwise where every operand is an atom.
     """
 
     reference: Callable[[str], str]
@@ -574,6 +575,7 @@ class Notation(NamedTuple):
     brackets: str
     forms: Mapping[str, Form]
     gather: Callable[[str, Sequence[tuple[str, ...]]], tuple[str, int] | None] | None = None
+    of_atoms: Mapping[str, Form] = {}
 
 
 def render(expression: Expression, notation: Notation) -> str:
@@ -594,6 +596,8 @@ def _render(expression: Expression, notation: Notation) -> tuple[str, int]:
             printed = list(_operands(operation, arguments, notation))
             if operation == "add" and len(printed) == 1:
                 return printed[0]
+            if operation in notation.of_atoms and all(binds == ATOM for _, binds in printed):
+                form = notation.of_atoms[operation]
             operands = []
             for position, (text, binds) in enumerate(printed):
                 needed = form.needs[min(position, len(form.needs) - 1)]

@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gradsheet.backends.workbook import CUT
 from gradsheet.backends.workbook_layout import (
     BACKPROP,
     BLANK_ROW,
     DERIVATION,
+    DIVERGED,
+    FALLS,
     GRADIENT_CHECK,
     GRADIENT_CHECK_ROW,
     LEARNING_RATES,
@@ -35,11 +38,13 @@ from gradsheet.backends.workbook_layout import (
     POINTS,
     PREDICT,
     SAMPLES,
+    STAYS,
     Plan,
     SampleTable,
     Table,
     cell,
 )
+from gradsheet.backends.workbook_lessons import ABSOLUTE_TOLERANCE
 from gradsheet.backends.workbook_optimizers import COMPARED
 from gradsheet.backends.workbook_predict import Map, Prediction, class_names
 from gradsheet.compiler import Role, compile_network, gradient_name
@@ -59,10 +64,12 @@ ROUNDING_FLOOR = 1e-5
 """Times the square of the largest number in a row: relative differences are not measured on numbers
 smaller than this. Where a − t is all but zero, two correct float64 calculations agree only to about
 1e-16 of what was subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
+SMALLEST = 1e-295
+"""Below it there is no floor lower: float64 has fewer than nine digits left from 1e-315 on."""
 SLOPE_TOLERANCE = 1e-4
 """For measured slopes: a central difference divides the rounding of two losses by 2ε."""
 EQUAL_LOSSES = 1e-14
-"""Final losses that differ by no more are all the best one."""
+"""Final losses that differ by no more, or by this share of them, are all the best one."""
 LISTED = 20
 """How many differing cells are kept for the report."""
 
@@ -483,20 +490,22 @@ def judge_table(
         inputs[quantity.name] = found.get(quantity.name, np.full(table.steps, first))
         if quantity.name in found:  # its first row is Backprop's, whatever table this is
             inputs[quantity.name] = np.concatenate([[first], inputs[quantity.name][1:]])
-    # The optimizer is judged on the states and gradients that stand in the sheet: of a gradient that is
-    # 0 but for rounding, some make a step that is not.
+    # The optimizer is judged on the states, gradients and rates that stand in the sheet: of a gradient
+    # that is 0 but for rounding, some make a step that is not.
     states = program.of_role("state")
     before = {q.name: np.concatenate([[0.0], found[q.name][:-1]]) for q in states}
     rates = oracle.learning_rates(network, rate, table.steps)
+    shown = found.get("rate", rates)
     step = oracle.step(
         network,
         inputs,
-        rates,
+        np.where(np.isfinite(shown), shown, rates),
         gradients={q.name: found[q.name] for q in program.of_role("gradient")},
         before=before,
         iterations=np.arange(1, table.steps + 1),
     )
     loss = step.values[program.loss] if program.can_diverge else np.zeros(table.steps)
+    parameters = program.of_role("parameter")
     decays = "weight_decay" in program.hyperparameters
     expected = dict(step.values) | {q.name: rates for q in program.of_role("rate")}
     floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
@@ -519,15 +528,25 @@ def judge_table(
             name: each.spread for name, each in sample_columns(judge.sheets, plan.samples).items()
         }
         limits |= {name: floor * spreads.get(name.partition("[")[0], 1.0) for name in dealt}
+    decayed = {
+        q.name: network.settings.get("weight_decay", 0.0) * np.abs(inputs[q.name]) for q in parameters
+    }
     for state in states:
         expected[state.name] = np.where(
             loss < DIVERGENCE_LIMIT, step.states[state.name], before[state.name]
         )
-        # a state may be far smaller than what it is computed from, but for the state before
-        limits[state.name] = ROUNDING_FLOOR * np.abs(before[state.name])
+        # A state may be far smaller than what it is computed from, but for the state before and for a
+        # weight decay that cancels the gradient; v and s are of squares.
+        letter, _, name = state.name.partition("_")
+        seen = (decayed[name] * np.maximum(1.0, rates)) ** (2 if letter in ("v", "s") else 1)
+        limits[state.name] = ROUNDING_FLOOR * (np.abs(before[state.name]) + seen) + SMALLEST
+    for quantity in parameters:  # a weight follows from the one above, however large the data are
+        size = np.abs(inputs[quantity.name]) + rates * decayed[quantity.name]
+        limits[quantity.name] = ROUNDING_FLOOR * np.concatenate([size[:1], size[:-1]]) + SMALLEST
     no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
     limits |= {q.name: no_slope for q in program.of_role("delta", "gradient")}
-    limits |= {q.name: np.full(table.steps, ROUNDING_FLOOR * rate) for q in program.of_role("rate")}
+    highest = max(rate, network.settings.get("minimum_rate", 0.0))  # a cosine may rise to its minimum
+    limits |= {q.name: np.full(table.steps, ROUNDING_FLOOR * highest) for q in program.of_role("rate")}
     for group in GROUPS:
         names = [q.name for q in program.of_role(group) if q.name in table.columns]
         if not names:
@@ -537,6 +556,16 @@ def judge_table(
             for name in names
         )
         judge.compare(table.sheet, _GROUP_NAMES[group], items)
+    header = (table.header_row, table.columns.get(plan.CHART, -1))
+    if judge.sheets[table.sheet].get(header) == plan.CHART:  # it is where a run can diverge
+        losses = found[program.shown_loss]
+        drawn, floor = np.minimum(losses, CUT * losses[0]), np.zeros(table.steps)
+        item = (plan.CHART, table.first_row, table.columns[plan.CHART], found[plan.CHART], drawn, floor)
+        judge.compare(table.sheet, "chart", [item])
+    for quantity in program.of_role("delta", "gradient"):  # excused here, excused wherever it is shown
+        if quantity.name in found:
+            shown, right = found[quantity.name], expected[quantity.name]
+            expected[quantity.name] = np.where(np.isinf(no_slope), shown, right)
     return expected
 
 
@@ -720,7 +749,8 @@ def judge_best(judge: Judge, sheet: str, final_row: int, columns: Iterable[int])
     fine = {column: loss for column, loss in final.items() if loss < DIVERGENCE_LIMIT}
     smallest = min(fine.values(), default=math.nan)
     # Spreadsheet programs take two numbers that are all but 0 for equal: any of such losses is the best.
-    ties = [column for column, loss in fine.items() if loss - smallest <= EQUAL_LOSSES]
+    close = EQUAL_LOSSES * max(1.0, smallest)
+    ties = [column for column, loss in fine.items() if loss - smallest <= close]
     verdicts = {
         (final_row + 1, column): "diverged" if column not in fine else "best" if loss == smallest else ""
         for column, loss in final.items()
@@ -740,6 +770,13 @@ def _judge_summary(judge: Judge, plan: Plan, losses: Array) -> None:
     floor = np.full(2, ROUNDING_FLOOR)
     items = [(plan.program.shown_loss, row, 1, found, losses[[0, -1]], floor)]
     judge.compare(BACKPROP, "summary", items)
+    first, last = found
+    # Spreadsheet programs take two numbers that are all but equal for equal.
+    if np.isfinite(found).all() and abs(last - first) > EQUAL_LOSSES * max(1.0, abs(first)):
+        word = FALLS if last < first else STAYS
+        if plan.program.can_diverge and not last < DIVERGENCE_LIMIT:
+            word = DIVERGED
+        judge.same_text(BACKPROP, "verdict", {(row + 2, 1): word})
 
 
 def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], oracle: Any) -> None:
@@ -748,6 +785,8 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
     iteration, epsilon = (number_in(cells.get((row, 1))) for row in (3, 4))
     position = int(iteration) - 1
     loss = abs(float(truth[program.loss][position]))
+    sources = program.of_role("data", "parameter", "forward")
+    limit = float(_floor([truth[q.name][position : position + 1] for q in sources])[0])
     first, count = GRADIENT_CHECK_ROW + 1, len(plan.checked)
     inputs = {
         q.name: np.full(2 * count, truth[q.name][position]) for q in program.of_role("data", "parameter")
@@ -763,7 +802,7 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
         slope = (losses[number, :1] - losses[number, 1:]) / (2 * epsilon)
         analytic = truth[name][position : position + 1]
         for items, column, expected, floor in (
-            (gradients, 2, analytic, ROUNDING_FLOOR),
+            (gradients, 2, analytic, limit),
             (slopes, 3, slope, ROUNDING_FLOOR * (1 + loss)),
         ):
             row = first + number
@@ -778,6 +817,36 @@ def _judge_gradient_check(judge: Judge, plan: Plan, truth: Mapping[str, Array], 
         for floor in [_floor([*inputs.values(), values[program.loss]])]
     ]
     judge.compare(GRADIENT_CHECK, "moved weights", items)
+    _judge_verdicts(judge, plan, truth, position)
+
+
+def _judge_verdicts(judge: Judge, plan: Plan, truth: Mapping[str, Array], position: int) -> None:
+    """What Gradient check says of its numbers: differences, their share of what is allowed, words."""
+    cells, first, last = judge.sheets[GRADIENT_CHECK], GRADIENT_CHECK_ROW + 1, len(plan.checked)
+    rows = range(first, first + last)
+    columns = ([number_in(cells.get((row, column))) for row in rows] for column in range(1, 6))
+    values, analytic, measured, differences, shares = map(np.array, columns)
+    if not np.isfinite(shares).all():
+        return  # an overflow, which shows as an error; reported as such
+    relative, rounding = (number_in(cells.get((row, 1))) for row in (5, 6))
+    largest = np.maximum(np.abs(analytic), np.abs(measured))
+    floor = ROUNDING_FLOOR * largest
+    wanted = np.array([truth[name][position] for name in plan.checked])
+    allowed = ABSOLUTE_TOLERANCE * (1 + np.abs(truth[plan.program.loss][[position]]))
+    items: list[Item] = [
+        ("allowed for rounding", 6, 1, np.array([rounding]), allowed, 0 * allowed),
+        ("value", first, 1, values, wanted, floor),
+        ("difference", first, 4, differences, analytic - measured, floor),
+    ]
+    if (GRADIENT_CHECK_ROW, 7) not in cells:  # no kinks, which excuse some
+        share = np.abs(differences) / (relative * largest + rounding)
+        items.append(("difference ÷ allowed", first, 5, shares, share, floor))
+    judge.compare(GRADIENT_CHECK, "differences", items)
+    words = {(7, 1): "OK" if shares.max() <= 1 else "WRONG"}
+    for row, fine in zip(rows, shares <= 1, strict=True):
+        found = str(cells.get((row, 6)))
+        words[row, 6] = "WRONG" if not fine else found if found in ("OK", "KINK") else "OK"
+    judge.same_text(GRADIENT_CHECK, "verdicts", words)
 
 
 def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> None:
@@ -794,6 +863,13 @@ def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> N
                 yield names[str(text)], row, 2, found, truth[names[str(text)]][:1], floor
 
     judge.compare(DERIVATION, "every line", lines())
+    words = {}
+    for (row, column), found in cells.items():
+        if column == 4 and cells.get((row, 0)) in names:
+            shown, right = number_in(cells.get((row, 2))), truth[names[str(cells[row, 0])]][0]
+            near = abs(shown - right) <= 0.5 * TOLERANCE * abs(right)
+            words[row, column] = "equals the table" if near else str(found)  # rounding may decide
+    judge.same_text(DERIVATION, "verdicts", words)
 
 
 def _judge_predict(judge: Judge, plan: Plan, oracle: Any) -> None:

@@ -10,6 +10,7 @@ which somebody asks for a verification.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -194,7 +195,10 @@ class _RMSpropInside(torch.optim.Optimizer):
 
 def _momentum(**fixed: Any) -> Callable[[Any, float, Mapping[str, float]], torch.optim.Optimizer]:
     def make(parameters: Any, lr: float, s: Mapping[str, float]) -> torch.optim.Optimizer:
-        options = {"momentum": s["momentum"], "dampening": s.get("dampening", 0.0), **fixed}
+        # With a momentum of 0 PyTorch keeps no velocity, and refuses Nesterov's; the smallest number is
+        # as good as 0, and follows the rule.
+        momentum = s["momentum"] or sys.float_info.min
+        options = {"momentum": momentum, "dampening": s.get("dampening", 0.0), **fixed}
         return torch.optim.SGD(parameters, lr, weight_decay=s["weight_decay"], **options)
 
     return make

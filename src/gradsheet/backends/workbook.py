@@ -20,12 +20,15 @@ from gradsheet.backends.workbook_cells import CURVES, GROUPS, INPUT, TO_FILL_IN,
 from gradsheet.backends.workbook_layout import (
     BACKPROP,
     DERIVATION,
+    DIVERGED,
+    FALLS,
     GRADIENT_CHECK,
     LEARNING_RATES,
     NETWORK,
     PREDICT,
     README,
     SAMPLES,
+    STAYS,
     WORKINGS,
     Content,
     Lesson,
@@ -218,12 +221,10 @@ def _backprop(book: Any, sheet: Sheet, plan: Plan, trace: Trace, lesson: Lesson 
     sheet.text(summary + 1, 0, f"last {shown_loss}", styles.label)
     sheet.formula(summary + 1, 1, f"={last_cell}", last, number)
     sheet.text(summary + 2, 0, "verdict", styles.label)
-    falls, stays = "the loss falls", "the loss has not fallen: try another learning rate"
-    formula, verdict = f'IF({other}<{one},"{falls}","{stays}")', falls if last < first else stays
+    formula, verdict = f'IF({other}<{one},"{FALLS}","{STAYS}")', FALLS if last < first else STAYS
     if program.can_diverge:
-        diverged = "diverged: the learning rate is too large; the weights are held"
-        formula = f'IF({below_limit(other)},{formula},"{diverged}")'
-        verdict = verdict if last < DIVERGENCE_LIMIT else diverged
+        formula = f'IF({below_limit(other)},{formula},"{DIVERGED}")'
+        verdict = verdict if last < DIVERGENCE_LIMIT else DIVERGED
     sheet.formula(summary + 2, 1, "=" + formula, verdict, styles(bold=True, font_color="#A8460F"))
     legend = summary + 3
     roles = {program[name].role for name in plan.names}

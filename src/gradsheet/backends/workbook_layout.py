@@ -51,6 +51,10 @@ NETWORK_ROW = 6
 BLANK_ROW = 5
 """The row of the sheet Network, counted from 0, that says what an exercise leaves blank."""
 
+FALLS, STAYS = "the loss falls", "the loss has not fallen: try another learning rate"
+DIVERGED = "diverged: the learning rate is too large; the weights are held"
+"""The verdict above the table."""
+
 GRADIENT_CHECK_ROW = 9
 """The header row of the verdicts in the sheet Gradient check, counted from 0."""
 
@@ -74,7 +78,7 @@ MOST_SAMPLES = 100_000
 MOST_RATES = 50  # more curves cannot be told apart in one chart
 
 
-_GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}^2)"
+_GELU = f"{format_number(GELU_SCALE)}*{{0}}*(1+{format_number(GELU_CUBE)}*{{0}}*{{0}})"
 _CLIP = f"MAX(-{HUBER_DELTA:g},MIN({HUBER_DELTA:g},{{0}}))"
 
 
@@ -86,7 +90,9 @@ def sheet_notation(
     side become a SUM, or a SUMPRODUCT.
 
     In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
-    activations are written so that no EXP can overflow, which is an error in a sheet.
+    activations are written so that no EXP can overflow, which is an error in a sheet. The square of a
+    cell is a product: in LibreOffice 1E-200^2 is an error, and gradients are as small where neurons
+    saturate.
     """
 
     def gather(operation: str, factors: Sequence[tuple[str, ...]]) -> tuple[str, int] | None:
@@ -135,6 +141,7 @@ def sheet_notation(
             "detached_max": Form("MAX({*})", ATOM),
             "hold": Form(f"IF({{0}}<{DIVERGENCE_LIMIT:.0E},{{1}},{{2}})", ATOM),
         },
+        of_atoms={"square": Form("{0}*{0}", PRODUCT)},
     )
 
 
