@@ -209,10 +209,10 @@ def test_no_activation_overflows_at_large_sums_in_libreoffice(tmp_path, activati
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "sigmoid"])
 def test_squares_of_what_is_all_but_0_are_no_errors_in_libreoffice(tmp_path, activation):
     network = Network(
-        name="vanishing",  # the first output is −4e-172 or 2e-174; its square is below all numbers
+        name="vanishing",  # what comes into the second layer is some 1e-166: its square is no number
         layers=(
             Layer("sigmoid" if activation == "sigmoid" else "silu", ((1.0,),)),
-            Layer(activation, ((0.5,),)),
+            Layer(activation, ((1e-20,),)),
             Layer("identity", ((0.5,),)),
         ),
         loss="mean_squared_error",
@@ -221,6 +221,33 @@ def test_squares_of_what_is_all_but_0_are_no_errors_in_libreoffice(tmp_path, act
         optimizer="adam",
     )
     assert_proved_without_an_error(tmp_path, network, "libreoffice")
+
+
+@needs_libreoffice
+@pytest.mark.libreoffice
+@pytest.mark.parametrize("activation", ["sigmoid", "silu", "gelu"])
+def test_the_squared_error_of_what_is_all_but_0_is_no_error_in_libreoffice(tmp_path, activation):
+    """The output is 0 but for some 1e-146, and so is the target."""
+    layer = Layer(activation, ((-1.0,),))
+    network = Network("saturated", (layer,), "half_squared_error", ((500.0,),), ((0.0,),))
+    assert_proved_without_an_error(tmp_path, network, "libreoffice")
+
+
+@needs_libreoffice
+@pytest.mark.libreoffice
+@pytest.mark.parametrize(
+    "learning",
+    [
+        {"optimizer": "adam", "settings": {"beta1": 0.05}},
+        {"schedule": "step", "settings": {"step_size": 1, "step_factor": 0.05}},
+    ],
+    ids=["adam", "step"],
+)
+def test_powers_below_all_numbers_are_no_errors_in_libreoffice(tmp_path, learning):
+    network = EXAMPLES["seed"].learning(**learning)
+    path = written(tmp_path, network, steps=250, learning_rates=(0.5,))  # 0.05^237 is 2e-308
+    verdict = verify.verify(path, ("libreoffice",))
+    assert verdict.proved, verify.to_text(verdict)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

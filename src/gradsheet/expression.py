@@ -30,8 +30,9 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-EXPONENT_LIMIT = 700
-"""EXP overflows float64 beyond 709; a sheet would show an error, so a sigmoid stops here."""
+EXPONENT_LIMIT = 340
+"""A sigmoid stops here, at 2e-148: EXP overflows float64 beyond 709, and in LibreOffice even the square
+of a number below 1e-154 is an error."""
 
 DIVERGENCE_LIMIT = 1e15
 """A run whose loss reaches this has diverged: its weights are held, so that no cell overflows."""

@@ -90,9 +90,9 @@ def sheet_notation(
     side become a SUM, or a SUMPRODUCT.
 
     In a sheet -A1^2 is (−A1)² and 2^3^2 is 64: a power and a minus take nothing but an atom. All
-    activations are written so that no EXP can overflow, which is an error in a sheet. The square of a
-    cell is a product: in LibreOffice 1E-200^2 is an error, and gradients are as small where neurons
-    saturate.
+    activations are written so that no EXP can overflow, which is an error in a sheet. In LibreOffice
+    a power below 2.2E-308 is an error, too: the square of a cell, such as a gradient of a saturated
+    neuron, is a product, and 0.9^7000 is 0.
     """
 
     def gather(operation: str, factors: Sequence[tuple[str, ...]]) -> tuple[str, int] | None:
@@ -128,7 +128,7 @@ def sheet_notation(
             "elu": Form("MAX({0},0)+EXP(MIN({0},0))-1", SUM),
             "minimum": Form("MIN({*})", ATOM, (SUM,), ","),
             "sqrt": Form("SQRT({0})", ATOM),
-            "power": Form("{0}^{1}", POWER, (ATOM,)),
+            "power": Form("IFERROR({0}^{1},0)", ATOM, (ATOM,)),
             "floor": Form("INT({0})", ATOM),
             "cos": Form("COS({0})", ATOM),
             "silu": Form(f"{{0}}/(1+EXP(-MAX({{0}},-{EXPONENT_LIMIT})))", PRODUCT, (POWER,)),
