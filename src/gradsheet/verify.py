@@ -53,6 +53,7 @@ from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
 from gradsheet.network import KINKED, Network, activation_name, of_sample, parse, target_name
 from gradsheet.optimizers import LEARNING_RATE
+from gradsheet.rounding import UNIT, rounding_errors
 
 if TYPE_CHECKING:
     from gradsheet.mnist.workbook_verify import CnnVerdict
@@ -60,10 +61,12 @@ if TYPE_CHECKING:
 ENGINES = {"ironcalc": ironcalc, "libreoffice": libreoffice}
 TOLERANCE = 1e-9
 """Largest relative difference that counts as equal."""
-ROUNDING_FLOOR = 1e-5
-"""Times the square of the largest number in a row: relative differences are not measured on numbers
-smaller than this. Where a − t is all but zero, two correct float64 calculations agree only to about
-1e-16 of what was subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
+ROUNDING_FLOOR = UNIT / TOLERANCE
+"""Times what rounding grows from: relative differences are not measured on numbers smaller than this.
+Where a − t is all but zero, two correct float64 calculations agree only to about 1e-16 of what was
+subtracted; the floor turns 1e-9 relative into 1e-14 of it."""
+SATURATED = 1e-100
+"""The floor of what a saturated neuron makes all but 0: the sheet's sigmoid stops at 2e-148."""
 SMALLEST = 1e-295
 """Below it there is no floor lower: float64 has fewer than nine digits left from 1e-315 on."""
 SLOPE_TOLERANCE = 1e-4
@@ -508,12 +511,20 @@ def judge_table(
     parameters = program.of_role("parameter")
     decays = "weight_decay" in program.hyperparameters
     expected = dict(step.values) | {q.name: rates for q in program.of_role("rate")}
-    floor = _floor([*inputs.values(), *(expected[q.name] for q in program.of_role("forward"))])
+    spreads = {}
+    if plan.samples is not None:
+        columns = sample_columns(judge.sheets, plan.samples)
+        spreads = {name: columns[name.partition("[")[0]].spread for name in dealt if name in inputs}
+    inexact = {name: spread for name, spread in spreads.items() if name not in start.columns}
+    errors = rounding_errors(program, {**expected, **inputs}, inexact)
+    limits = {name: ROUNDING_FLOOR * error + SATURATED for name, error in errors.items()}
+    limits |= {name: ROUNDING_FLOOR * spreads.get(name, 1.0) * np.abs(dealt[name]) for name in dealt}
     expected |= dealt
     for smoothed in program.of_role("smoothed"):
         kept, losses = network.settings["smoothing"], expected[program.loss]
         following = kept * found[smoothed.name][:-1] + (1 - kept) * losses[1:]
         expected[smoothed.name] = np.concatenate([losses[:1], following])
+        limits[smoothed.name] = limits[program.loss]
     for name, column in inputs.items():
         if name in dealt:
             continue
@@ -522,12 +533,6 @@ def judge_table(
             held = ~(loss + decays * np.abs(column) < DIVERGENCE_LIMIT)
             following = np.where(held, column, step.updated[name])
         expected[name] = np.concatenate([column[:1], following[:-1]])
-    limits = {q.name: floor for q in program.quantities}
-    if plan.samples is not None:
-        spreads = {
-            name: each.spread for name, each in sample_columns(judge.sheets, plan.samples).items()
-        }
-        limits |= {name: floor * spreads.get(name.partition("[")[0], 1.0) for name in dealt}
     decayed = {
         q.name: network.settings.get("weight_decay", 0.0) * np.abs(inputs[q.name]) for q in parameters
     }
@@ -543,8 +548,9 @@ def judge_table(
     for quantity in parameters:  # a weight follows from the one above, however large the data are
         size = np.abs(inputs[quantity.name]) + rates * decayed[quantity.name]
         limits[quantity.name] = ROUNDING_FLOOR * np.concatenate([size[:1], size[:-1]]) + SMALLEST
-    no_slope = np.where(_has_no_slope(plan, found, expected, floor), np.inf, floor)
-    limits |= {q.name: no_slope for q in program.of_role("delta", "gradient")}
+    no_slope = _has_no_slope(plan, found, expected, limits)
+    for quantity in program.of_role("delta", "gradient"):
+        limits[quantity.name] = np.where(no_slope, np.inf, limits[quantity.name])
     highest = max(rate, network.settings.get("minimum_rate", 0.0))  # a cosine may rise to its minimum
     limits |= {q.name: np.full(table.steps, ROUNDING_FLOOR * highest) for q in program.of_role("rate")}
     for group in GROUPS:
@@ -565,7 +571,7 @@ def judge_table(
     for quantity in program.of_role("delta", "gradient"):  # excused here, excused wherever it is shown
         if quantity.name in found:
             shown, right = found[quantity.name], expected[quantity.name]
-            expected[quantity.name] = np.where(np.isinf(no_slope), shown, right)
+            expected[quantity.name] = np.where(no_slope, shown, right)
     return expected
 
 
@@ -658,7 +664,7 @@ def _dealt(plan: Plan, samples: SampleTable, sheets: Sheets, steps: int) -> dict
 
 
 def _has_no_slope(
-    plan: Plan, found: Mapping[str, Array], expected: Mapping[str, Array], floor: Array
+    plan: Plan, found: Mapping[str, Array], expected: Mapping[str, Array], limits: Mapping[str, Array]
 ) -> npt.NDArray[np.bool_]:
     """Per row, whether the sum of a ReLU, or an absolute error, is 0 but for rounding, which then
     decides about its slope.
@@ -668,7 +674,7 @@ def _has_no_slope(
     """
     network = plan.program.network
     bends = [
-        (found[q.name], expected[q.name])
+        (found[q.name], expected[q.name], limits[q.name])
         for q in plan.program.of_role("forward")
         if q.layer is not None
         and network.layers[q.layer].activation in KINKED
@@ -682,10 +688,12 @@ def _has_no_slope(
                 of_sample(name, sample, network.slots)
                 for name in (activation_name(network, last, k), target_name(k))
             )
-            bends.append((found[output] - expected[target], expected[output] - expected[target]))
-    result = np.zeros(len(floor), dtype=bool)
-    for one, other in bends:
-        tiny = np.maximum(np.abs(one), np.abs(other)) <= TOLERANCE * floor
+            rounding = limits[output] + ROUNDING_FLOOR * np.abs(expected[target])
+            shown, right = found[output] - expected[target], expected[output] - expected[target]
+            bends.append((shown, right, rounding))
+    result = np.zeros(len(expected[plan.program.loss]), dtype=bool)
+    for one, other, limit in bends:
+        tiny = np.maximum(np.abs(one), np.abs(other)) <= TOLERANCE * np.maximum(limit, ROUNDING_FLOOR)
         result |= tiny & ((one != 0) | (other != 0))
     return result
 
@@ -866,8 +874,9 @@ def _judge_derivation(judge: Judge, plan: Plan, truth: Mapping[str, Array]) -> N
     words = {}
     for (row, column), found in cells.items():
         if column == 4 and cells.get((row, 0)) in names:
-            shown, right = number_in(cells.get((row, 2))), truth[names[str(cells[row, 0])]][0]
-            near = abs(shown - right) <= 0.5 * TOLERANCE * abs(right)
+            place = (plan.backprop.first_row, plan.backprop.columns[names[str(cells[row, 0])]])
+            shown, there = number_in(cells.get((row, 2))), number_in(judge.sheets[BACKPROP].get(place))
+            near = abs(shown - there) <= 0.5 * TOLERANCE * abs(there)
             words[row, column] = "equals the table" if near else str(found)  # rounding may decide
     judge.same_text(DERIVATION, "verdicts", words)
 
