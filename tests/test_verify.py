@@ -46,7 +46,6 @@ def written(folder: Path, network: Network, **arguments) -> Path:
 def test_every_example_is_proved_although_its_cached_values_are_wrong(tmp_path, name):
     verdict = verify.verify(written(tmp_path, NETWORKS[name], steps=30))
     assert verdict.proved, verify.to_text(verdict)
-    assert verdict.worst.relative < verify.TOLERANCE
 
 
 @needs_libreoffice

@@ -6,7 +6,7 @@ the errors of its arguments on, multiplied by its derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -32,15 +32,11 @@ UNIT = 1e-14
 
 
 class _Rounded(NamedTuple):
-    """A number, and how far it may be off, in multiples of the relative rounding."""
+    """A number, and its size: its absolute value, and how far it may be off in multiples of the relative
+    rounding."""
 
     value: Any
-    error: Any = 0.0
-
-    @property
-    def size(self) -> Any:
-        """The error after one more rounding."""
-        return self.error + np.abs(self.value)
+    size: Any
 
 
 class _Operation(NamedTuple):
@@ -56,37 +52,45 @@ def rounding_errors(
     ``values`` holds all data, parameters and these quantities, arrays of one shape; ``given`` the errors
     of those data that are not exact.
     """
-    inputs = program.of_role("data", "parameter")
-    known = {q.name: _Rounded(values[q.name], given.get(q.name, 0.0)) for q in inputs}
+    known = {
+        q.name: _Rounded(values[q.name], np.abs(values[q.name]) + given.get(q.name, 0.0))
+        for q in program.of_role("data", "parameter")
+    }
     with np.errstate(all="ignore"):
         for quantity in program.of_role("forward", "loss", "delta", "gradient"):
             assert quantity.expression is not None
             found = evaluate(quantity.expression, known, _OPERATIONS)
-            error = np.nan_to_num(found.error, nan=0.0, posinf=1e300)
-            known[quantity.name] = _Rounded(values[quantity.name], error)
-    return {name: rounded.size for name, rounded in known.items()}
+            known[quantity.name] = _Rounded(values[quantity.name], found.size)
+    return {name: np.nan_to_num(rounded.size, posinf=1e300) for name, rounded in known.items()}
 
 
 def _rounded(operation: str) -> _Operation:
     def value(*arguments: Any) -> _Rounded:
-        parts = [a if isinstance(a, _Rounded) else _Rounded(a) for a in arguments]
-        result = OPERATIONS[operation].value(*(part.value for part in parts))
-        names = {f"x{k}": part.value for k, part in enumerate(parts)} | {"y": result}
-        error = np.abs(result)
+        parts = [a if isinstance(a, _Rounded) else _Rounded(a, np.abs(a)) for a in arguments]
+        values = [part.value for part in parts]
+        result = OPERATIONS[operation].value(*values)
+        size = 2 * np.abs(result)  # itself and its rounding
         if operation in ABSOLUTE:
-            error = error + ABSOLUTE[operation](parts[0].value)
+            size = size + ABSOLUTE[operation](values[0])
         if operation == "add" or operation in BENT:
-            return _Rounded(result, error + sum(part.size for part in parts))
-        for part, slope in zip(parts, _slopes(operation, len(parts)), strict=True):
-            slope_here = np.abs(evaluate(slope, names))  # and what it changes by within the rounding
-            error = error + (slope_here + UNIT * part.size) * part.size
-        return _Rounded(result, error)
+            return _Rounded(result, size + sum(part.size for part in parts))
+        for part, slope in zip(parts, _slopes(operation, values, result), strict=True):
+            size = size + (np.abs(slope) + UNIT * part.size) * part.size  # it may change on the way
+        return _Rounded(result, size)
 
     return _Operation(value)
 
 
+def _slopes(operation: str, values: Sequence[Any], result: Any) -> Sequence[Any]:
+    """The partial derivatives of an operation with respect to its arguments."""
+    if operation == "multiply" and len(values) == 2:  # most of all operations
+        return values[::-1]
+    known = {f"x{k}": each for k, each in enumerate(values)} | {"y": result}
+    return [evaluate(slope, known) for slope in _derivatives(operation, len(values))]
+
+
 @cache
-def _slopes(operation: str, count: int) -> tuple[Expression, ...]:
+def _derivatives(operation: str, count: int) -> tuple[Expression, ...]:
     arguments = tuple(Reference(f"x{k}") for k in range(count))
     return OPERATIONS[operation].derivative(arguments, Reference("y"))
 
