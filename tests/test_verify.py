@@ -21,6 +21,7 @@ from gradsheet.engines import CellError, ironcalc, libreoffice
 from gradsheet.errors import InputError, WorkbookError
 from gradsheet.examples import EXAMPLES
 from gradsheet.network import ACTIVATIONS, LOSSES, Layer, Network
+from gradsheet.verify import tables
 from strategies import networks
 from test_workbook import DIVERGING, NETWORKS
 
@@ -81,8 +82,8 @@ def test_gradients_are_excused_only_where_rounding_decides_about_the_slope_of_a_
     # on both sides; exactly 0; so small that a sheet may take it for 0; wrong
     found = {"o1": np.array([1e-17, 0.0, 1e-17, 1e-3])}
     expected = {"o1": np.array([-1e-17, 0.0, 2e-17, -1e-3]), "E_total": np.zeros(4)}
-    limits = {"o1": np.full(4, verify.ROUNDING_FLOOR)}
-    excused = verify._has_no_slope(plan, found, expected, limits)
+    limits = {"o1": np.full(4, tables.ROUNDING_FLOOR)}
+    excused = tables._has_no_slope(plan, found, expected, limits)
     assert excused.tolist() == [True, False, True, False]
 
 
@@ -508,5 +509,5 @@ def test_large_losses_that_are_equal_but_for_rounding_are_all_the_best(tmp_path)
 
 
 def test_numbers_are_judged_relative_to_what_they_were_computed_from():
-    floor = verify._floor([np.array([0.5]), np.array([30.0])])
+    floor = tables.floor_of([np.array([0.5]), np.array([30.0])])
     assert floor == pytest.approx([1e-5 * 900])

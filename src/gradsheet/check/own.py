@@ -21,7 +21,7 @@ from gradsheet.compiler import Program, Quantity, Update
 from gradsheet.errors import WorkbookError
 from gradsheet.expression import label
 from gradsheet.optimizers import LEARNING_RATE, T
-from gradsheet.verify import read_plan
+from gradsheet.verify.inputs import read_plan
 
 ITERATION = T.name
 

@@ -28,7 +28,8 @@ from gradsheet.mnist.workbook_places import Place
 from gradsheet.mnist.workbook_plan import Plan, layer_table, read_layers
 from gradsheet.mnist.workbook_values import Question, State, Values, block_maps, expected_values
 from gradsheet.progress import progress_bar
-from gradsheet.verify import ENGINES, Difference, largest, to_json, to_text
+from gradsheet.verify import ENGINES
+from gradsheet.verify.verdict import Difference, largest, to_json, to_text
 
 TOLERANCE, LOGIT_TOLERANCE = 1e-10, 1e-12
 """Largest difference that counts as equal, of a number up to 1; in proportion above. Sums of 300

@@ -16,16 +16,12 @@ from gradsheet.errors import NetworkError, WorkbookError
 from gradsheet.expression import Array
 from gradsheet.network import parse
 from gradsheet.optimizers import LEARNING_RATE
-from gradsheet.verify import (
-    ENGINES,
+from gradsheet.verify import ENGINES
+from gradsheet.verify.inputs import changes_of, check_headers, check_inputs, network_of, network_text
+from gradsheet.verify.tables import (
     LISTED,
     ROUNDING_FLOOR,
     Judge,
-    Run,
-    Verdict,
-    changes_of,
-    check_headers,
-    check_inputs,
     column_of,
     judge_best,
     judge_errors,
@@ -33,11 +29,10 @@ from gradsheet.verify import (
     judge_samples,
     judge_table,
     merged,
-    network_of,
-    network_text,
     number_in,
     sample_columns,
 )
+from gradsheet.verify.verdict import Run, Verdict
 
 
 def verify_comparison(path: Path, text: Sheets, engines: Sequence[str], oracle: Any) -> Verdict:
