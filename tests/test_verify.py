@@ -211,7 +211,7 @@ def test_no_activation_overflows_at_large_sums_in_libreoffice(tmp_path, activati
 
 @needs_libreoffice
 @pytest.mark.libreoffice
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_squares_of_what_is_all_but_0_are_no_errors_in_libreoffice(tmp_path, activation):
     network = Network(
         name="vanishing",  # what comes into the second layer is some 1e-166: its square is no number
@@ -230,7 +230,7 @@ def test_squares_of_what_is_all_but_0_are_no_errors_in_libreoffice(tmp_path, act
 
 @needs_libreoffice
 @pytest.mark.libreoffice
-@pytest.mark.parametrize("activation", ["sigmoid", "silu", "gelu"])
+@pytest.mark.parametrize("activation", ["sigmoid", "gelu"])
 def test_the_squared_error_of_what_is_all_but_0_is_no_error_in_libreoffice(tmp_path, activation):
     """The output is 0 but for some 1e-146, and so is the target."""
     layer = Layer(activation, ((-1.0,),))

@@ -42,7 +42,17 @@ from gradsheet.check.tables import LONGEST, Table, find_tables
 from gradsheet.check.texts import disagreements
 from gradsheet.check.verdict import Finding, LearningRate, Outcome, Understood, Verdict
 from gradsheet.errors import InputError
-from gradsheet.expression import ATOM, PRODUCT, Expression, Form, Previous, format_number, negate, render
+from gradsheet.expression import (
+    ATOM,
+    POWER,
+    PRODUCT,
+    Expression,
+    Form,
+    Previous,
+    format_number,
+    negate,
+    render,
+)
 
 
 def check(path: Path, *, sheet: str | None = None, columns: Mapping[str, str] | None = None) -> Verdict:
@@ -526,8 +536,11 @@ def _in_their_references(reading: Reading, rule: Expression, k: int) -> str:
         return reading.table.cell(key.place, max(k, 0)).address
 
     notation = sheet_notation(reference, lambda state: reference(state, k - 1))
-    plain = {"sigmoid": Form("1/(1+EXP(-{0}))", PRODUCT, (ATOM,))}  # as people type it
-    return render(rule, notation._replace(forms={**notation.forms, **plain}))
+    plain = {  # as people type it
+        "sigmoid": Form("1/(1+EXP(-{0}))", PRODUCT, (ATOM,)),
+        "power": Form("{0}^{1}", POWER, (ATOM,)),
+    }
+    return render(rule, notation._replace(forms={**notation.forms, **plain}, of_atoms={}))
 
 
 _LATE = dict([COUNTERS])
