@@ -26,6 +26,7 @@ not in proportion to their result."""
 
 BENT = frozenset({"relu", "leaky_relu", "absolute", "minimum", "clip", "detached_max"})
 """Operations whose slope is 1 or less, but another one where rounding decides."""
+
 UNIT = 1e-14
 """What is called the relative rounding: some fifty times that of float64, as a sheet may be stored with
 15 digits, and takes what differs in the last of them for equal."""
@@ -43,14 +44,14 @@ class _Operation(NamedTuple):
     value: Callable[..., _Rounded]
 
 
-def rounding_errors(
+def rounding_sizes(
     program: Program, values: Mapping[str, Array], given: Mapping[str, float]
 ) -> dict[str, Array]:
-    """By quantity, what forward pass, losses and gradients may be off, in multiples of the relative
-    rounding: of what subtracts large numbers from each other, far more than the result is large.
+    """The size of every number of forward pass, losses and gradients: times `UNIT`, it is what two
+    correct calculations may differ by. Where large numbers cancel, it is far more than the result.
 
-    ``values`` holds all data, parameters and these quantities, arrays of one shape; ``given`` the errors
-    of those data that are not exact.
+    ``values`` holds all data, parameters and these quantities, arrays of one shape; ``given`` what the
+    data that are not exact may be off, in multiples of `UNIT`.
     """
     known = {
         q.name: _Rounded(values[q.name], np.abs(values[q.name]) + given.get(q.name, 0.0))

@@ -18,8 +18,8 @@ from gradsheet.engines.package import check_package
 from gradsheet.errors import WorkbookError
 
 STACK = 256 * 2**20
-"""Bytes of address space. The engine calls itself for every bracket and sign within another, up to
-3,300 bytes each, and an overflow would end the whole program."""
+"""Bytes of address space. The engine calls itself for every bracket and sign within another, and an
+overflow would end the whole program; this holds the longest formula that `check_package` lets pass."""
 
 
 def recalculate(path: Path, changes: Changes | None = None) -> Sheets:

@@ -17,7 +17,7 @@ from gradsheet.compiler import Role
 from gradsheet.engines import CellError, Sheets, Value
 from gradsheet.expression import DIVERGENCE_LIMIT, Array, label
 from gradsheet.network import KINKED, Network, activation_name, of_sample, target_name
-from gradsheet.rounding import UNIT, rounding_errors
+from gradsheet.rounding import UNIT, rounding_sizes
 from gradsheet.verify.verdict import TOLERANCE, Difference, Group
 
 ROUNDING_FLOOR = UNIT / TOLERANCE
@@ -156,8 +156,8 @@ def judge_table(
         columns = sample_columns(judge.sheets, plan.samples)
         spreads = {name: columns[name.partition("[")[0]].spread for name in dealt if name in inputs}
     inexact = {name: spread for name, spread in spreads.items() if name not in start.columns}
-    errors = rounding_errors(program, {**expected, **inputs}, inexact)
-    limits = {name: ROUNDING_FLOOR * error + SATURATED for name, error in errors.items()}
+    sizes = rounding_sizes(program, {**expected, **inputs}, inexact)
+    limits = {name: ROUNDING_FLOOR * size + SATURATED for name, size in sizes.items()}
     limits |= {name: ROUNDING_FLOOR * spreads.get(name, 1.0) * np.abs(dealt[name]) for name in dealt}
     expected |= dealt
     for smoothed in program.of_role("smoothed"):
@@ -266,9 +266,8 @@ def judge_samples(judge: Judge, samples: SampleTable) -> None:
     for name, each in sample_columns(judge.sheets, samples).items():
         if not each.is_standardized:
             continue
-        floor = np.array(
-            [ROUNDING_FLOOR * each.spread * each.deviation]
-        )  # of the largest number written
+        # of the largest number written
+        floor = np.array([ROUNDING_FLOOR * each.spread * each.deviation])
         for row, quantity, expected in (
             (samples.MEAN_ROW, f"mean of {name}", each.mean),
             (samples.DEVIATION_ROW, f"standard deviation of {name}", each.deviation),
